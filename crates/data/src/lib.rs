@@ -1,0 +1,1 @@
+//! The session data plane as a pure state machine.

@@ -1,0 +1,1 @@
+//! The session-start handshake as a pure state machine.
