@@ -1,0 +1,82 @@
+//! A frame as the application gets it.
+
+use bytes::{Bytes, BytesMut};
+use towline_wire::data::FrameId;
+
+/// A received frame: its segments' data in order, still in the datagrams that brought them.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    id: FrameId,
+    len: usize,
+    pieces: Pieces,
+}
+
+/// Most frames have one segment, and those need no list.
+#[derive(Clone, Debug)]
+pub(crate) enum Pieces {
+    One(Bytes),
+    Many(Vec<Bytes>),
+}
+
+impl Frame {
+    pub(crate) fn new(id: FrameId, pieces: Pieces) -> Self {
+        let len = pieces.as_slice().iter().map(Bytes::len).sum();
+        Self { id, len, pieces }
+    }
+
+    /// The frame's id.
+    #[must_use]
+    pub fn id(&self) -> FrameId {
+        self.id
+    }
+
+    /// Bytes of data.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the frame carries no data.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The data in order, a slice a segment.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.as_slice().iter()
+    }
+
+    /// The data in one piece: copied if the frame had several segments, else as it came.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self.pieces {
+            Pieces::One(data) => data,
+            Pieces::Many(pieces) => {
+                let mut whole = BytesMut::with_capacity(self.len);
+                for piece in &pieces {
+                    whole.extend_from_slice(piece);
+                }
+                whole.freeze()
+            }
+        }
+    }
+
+    /// The data as the slices that it came in.
+    pub fn into_chunks(self) -> impl Iterator<Item = Bytes> {
+        let (one, many) = match self.pieces {
+            Pieces::One(data) => (Some(data), Vec::new()),
+            Pieces::Many(pieces) => (None, pieces),
+        };
+        one.into_iter().chain(many)
+    }
+}
+
+impl Pieces {
+    fn as_slice(&self) -> &[Bytes] {
+        match self {
+            Self::One(data) => std::slice::from_ref(data),
+            Self::Many(pieces) => pieces,
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! The receive side: one ring of frames that is reassembler and sequencer at once.
+//!
+//! A slot per frame, indexed by frame id, from the first frame that is not delivered to the last one
+//! heard of. Complete frames move from the front of the ring to the ready queue, where the application
+//! takes them.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use towline_wire::data::{
+    FrameId, MAX_REQUESTABLE_SEGMENTS, MissingSegments, RequestEntry, Segment, SegmentHeader,
+};
+
+use crate::config::{Config, Delivery};
+use crate::frame::{Frame, Pieces};
+
+/// What a kept segment costs beside its data: its place in a list and its share of a slot.
+const SEGMENT_CHARGE: usize = 64;
+
+/// Up to this many buffered bytes, segments stay in the datagrams that brought them. A peer may make a
+/// small segment pin a large receive buffer, so what is buffered beyond is copied to its own size, and
+/// segments below [`SMALL_SEGMENT`] bytes always are.
+const PINNED_LIMIT: usize = 256 << 10;
+const SMALL_SEGMENT: usize = 256;
+
+/// Segments far beyond the window, close to each other, after which an unreliable receiver believes
+/// that it missed what lies between. One alone may be a lie.
+const RESYNC_AFTER: u8 = 3;
+
+#[derive(Debug)]
+pub(crate) struct RecvWindow {
+    reliable: bool,
+    ordered: bool,
+    window: u64,
+    reorder_depth: usize,
+    buffer: usize,
+
+    /// The id of the first slot: everything before it is delivered or given up.
+    base: u64,
+    slots: VecDeque<Slot>,
+    /// The highest id heard of.
+    seen: u64,
+    /// Complete slots that are still in the ring.
+    complete: usize,
+    /// The terminating frame's id, once known: nothing comes after it.
+    end: Option<u64>,
+    finished: bool,
+    far: Far,
+
+    ready: VecDeque<Frame>,
+    ring_charge: usize,
+    ready_charge: usize,
+    /// Frames given up by an unreliable reader.
+    pub(crate) skipped: u64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Segments in the frame, 0 while none has been seen.
+    count: u8,
+    have: u64,
+    pieces: Option<Pieces>,
+    state: State,
+    terminating: bool,
+    /// Whether the frame was named in an acknowledgement.
+    acknowledged: bool,
+    /// When something sent later arrived before what is missing here.
+    evidence_at: Option<Instant>,
+    /// When the newest segment arrived.
+    last_at: Option<Instant>,
+    requested_at: Option<Instant>,
+    requests: u8,
+    charge: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Filling,
+    Complete,
+    /// In unordered delivery: handed over before its turn.
+    Delivered,
+}
+
+#[derive(Debug, Default)]
+struct Far {
+    id: u64,
+    count: u8,
+}
+
+/// What became of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Insert {
+    Stored {
+        /// It was the frame's last missing one.
+        completed: bool,
+        /// It answered the first request for its frame after this long.
+        answered: Option<Duration>,
+    },
+    /// The frame is complete already.
+    DuplicateFrame { acknowledged: bool },
+    /// The segment was there already.
+    DuplicateSegment { requested: bool },
+    /// Outside the window or behind the terminating frame.
+    OutOfWindow,
+    /// Over the buffer's bound.
+    Full,
+    /// Its count is not that of the frame's first segment.
+    Disagrees,
+}
+
+/// How long to wait before asking again or for the first time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// After evidence of a gap: what reordering may explain.
+    pub(crate) reordering: Duration,
+    /// After the newest segment of the newest frame, without any evidence.
+    pub(crate) tail: Duration,
+    /// After a request.
+    pub(crate) answer: Duration,
+}
+
+impl RecvWindow {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            reliable: config.is_reliable(),
+            ordered: config.delivery == Delivery::Ordered,
+            window: config.receive_window as u64,
+            reorder_depth: config.reorder_depth,
+            buffer: config.receive_buffer,
+            base: 1,
+            slots: VecDeque::new(),
+            seen: 0,
+            complete: 0,
+            end: None,
+            finished: false,
+            far: Far::default(),
+            ready: VecDeque::new(),
+            ring_charge: 0,
+            ready_charge: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Whether the terminating frame was reached: no more frames will become ready.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether frames that the peer has sent are known to be missing.
+    pub(crate) fn has_gaps(&self) -> bool {
+        !self.finished && self.complete < self.slots.len()
+    }
+
+    /// Whether the terminating frame was received, reached or not.
+    pub(crate) fn knows_end(&self) -> bool {
+        self.end.is_some()
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Bytes charged for all that is kept.
+    pub(crate) fn charge(&self) -> usize {
+        self.ring_charge + self.ready_charge
+    }
+
+    /// Takes the next frame. Call [`advance`](Self::advance) after the last.
+    pub(crate) fn pop_ready(&mut self) -> Option<Frame> {
+        let frame = self.ready.pop_front()?;
+        self.ready_charge -= charge_of(&frame);
+        Some(frame)
+    }
+
+    pub(crate) fn insert(&mut self, now: Instant, segment: Segment) -> Insert {
+        let Segment { header, data } = segment;
+        let id = u64::from(header.frame_id().get());
+        if id < self.base {
+            return Insert::DuplicateFrame { acknowledged: true };
+        }
+        if self.end.is_some_and(|end| id > end) || (header.is_terminating() && id < self.seen) {
+            return Insert::OutOfWindow;
+        }
+        if id >= self.base + self.window && !self.slide_to(id) {
+            return Insert::OutOfWindow;
+        }
+        let index = (id - self.base) as usize;
+        let charge = data.len() + SEGMENT_CHARGE;
+        // The front frame is always let in: it is what the others wait for.
+        if index > 0 && self.charge() + charge > self.buffer {
+            return Insert::Full;
+        }
+        while self.slots.len() <= index {
+            self.slots.push_back(Slot::default());
+        }
+        if id > self.seen {
+            self.note_gaps(now, id);
+        }
+
+        let slot = &mut self.slots[index];
+        if slot.state != State::Filling {
+            return Insert::DuplicateFrame { acknowledged: slot.acknowledged };
+        }
+        if slot.count == 0 {
+            slot.count = header.count();
+            slot.terminating = header.is_terminating();
+        } else if slot.count != header.count() || slot.terminating != header.is_terminating() {
+            return Insert::Disagrees;
+        }
+        let bit = 1_u64 << header.index();
+        if slot.have & bit != 0 {
+            return Insert::DuplicateSegment { requested: slot.requests > 0 };
+        }
+        let data = match () {
+            () if header.is_terminating() => Bytes::new(),
+            () if data.len() < SMALL_SEGMENT
+                || self.ring_charge + self.ready_charge > PINNED_LIMIT =>
+            {
+                Bytes::copy_from_slice(&data)
+            }
+            () => data,
+        };
+        slot.store(header, data);
+        slot.charge += charge;
+        self.ring_charge += charge;
+        slot.last_at = Some(now);
+        let answered = match slot.requested_at {
+            Some(at) if slot.requests == 1 => Some(now.saturating_duration_since(at)),
+            _ => None,
+        };
+        if slot.have & (bit - 1) != bit - 1 {
+            slot.evidence_at.get_or_insert(now);
+        }
+        let completed = slot.have == full_mask(slot.count);
+        if completed {
+            slot.state = State::Complete;
+            self.complete += 1;
+            if header.is_terminating() {
+                self.end = Some(id);
+            }
+        }
+        Insert::Stored { completed, answered }
+    }
+
+    /// Moves what is complete and in turn to the ready queue, as far as that has room, and calls
+    /// `acknowledge` for each frame whose acknowledgement was held back until now.
+    pub(crate) fn advance(&mut self, mut acknowledge: impl FnMut(u64)) {
+        if !self.ordered {
+            self.deliver_early(&mut acknowledge);
+        }
+        while let Some(front) = self.slots.front() {
+            match front.state {
+                State::Filling => break,
+                State::Complete if !self.has_room() => break,
+                State::Complete | State::Delivered => {}
+            }
+            let id = self.base;
+            let Some(slot) = self.pop_slot() else { break };
+            self.deliver(id, slot, &mut acknowledge);
+        }
+        if self.finished {
+            self.slots.clear();
+            self.complete = 0;
+            self.ring_charge = 0;
+        }
+    }
+
+    /// Whether a frame just completed may be acknowledged now; if so, notes it. A reader that does not
+    /// keep up holds acknowledgements back, and so stops the sender.
+    pub(crate) fn acknowledge_now(&mut self, id: u64) -> bool {
+        let room = self.has_room();
+        match id.checked_sub(self.base).and_then(|index| self.slots.get_mut(index as usize)) {
+            Some(slot) if room => {
+                slot.acknowledged = true;
+                true
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// Collects the requests that are due, at most `max`, and returns when to look again.
+    pub(crate) fn requests_due(
+        &mut self,
+        now: Instant,
+        patience: Patience,
+        max: usize,
+        entries: &mut Vec<RequestEntry>,
+    ) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut sooner = |at: Instant| next = Some(next.map_or(at, |standing| standing.min(at)));
+        let newest = self.seen;
+        // What arrives beyond the buffer's bound is dropped; do not ask for it.
+        let full = self.charge() >= self.buffer;
+        for (slot, id) in self.slots.iter_mut().zip(self.base..) {
+            if slot.state != State::Filling {
+                continue;
+            }
+            let Some(due) = slot.request_due(patience) else { continue };
+            if due > now || entries.len() >= max {
+                sooner(due.max(now));
+                continue;
+            }
+            let tail_is_due = slot.last_at.is_none_or(|at| at + patience.tail <= now);
+            let missing = slot.missing(id < newest || tail_is_due);
+            slot.requested_at = Some(now);
+            slot.requests = slot.requests.saturating_add(1);
+            if let Some(due) = slot.request_due(patience) {
+                sooner(due);
+            }
+            if let Some(frame_id) = u32::try_from(id).ok().and_then(FrameId::new)
+                && !missing.is_empty()
+                && !(full && id > self.base)
+            {
+                entries.push(RequestEntry { frame_id, missing });
+            }
+            if full {
+                break;
+            }
+        }
+        next
+    }
+
+    /// Gives up, for an unreliable reader, on the gaps at the front that are older than `timeout` or
+    /// have enough complete frames behind them. Returns when to look again.
+    pub(crate) fn skip_gaps(&mut self, now: Instant, timeout: Duration) -> Option<Instant> {
+        loop {
+            self.advance(|_| {});
+            let front = self.slots.front()?;
+            if front.state != State::Filling {
+                return None;
+            }
+            let due = front.evidence_at.filter(|_| self.seen > self.base)? + timeout;
+            let deep = self.ordered && self.complete >= self.reorder_depth;
+            if due > now && !deep {
+                return Some(due);
+            }
+            self.pop_slot();
+            self.skipped += 1;
+        }
+    }
+
+    /// Forgets everything that is not ready: the connection is over.
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+        self.complete = 0;
+        self.ring_charge = 0;
+    }
+
+    /// Makes room for a frame beyond the window, which only an unreliable receiver does.
+    fn slide_to(&mut self, id: u64) -> bool {
+        if self.reliable {
+            return false;
+        }
+        if id >= self.base + 2 * self.window {
+            let near = id.abs_diff(self.far.id) < self.window;
+            self.far = Far { id, count: if near { self.far.count + 1 } else { 1 } };
+            if self.far.count < RESYNC_AFTER {
+                return false;
+            }
+        }
+        self.far = Far::default();
+        let base = id + 1 - self.window;
+        while self.base < base {
+            match self.pop_slot() {
+                Some(slot) if slot.state == State::Complete && self.has_room() => {
+                    self.deliver(self.base - 1, slot, &mut |_| {});
+                }
+                Some(slot) if slot.state == State::Delivered => {}
+                Some(_) => self.skipped += 1,
+                None => {
+                    self.skipped += base - self.base;
+                    self.base = base;
+                }
+            }
+        }
+        self.seen = self.seen.max(base - 1);
+        true
+    }
+
+    /// The frames from the last one heard of to just before `id` were overtaken.
+    fn note_gaps(&mut self, now: Instant, id: u64) {
+        let from = self.seen.max(self.base);
+        for overtaken in from..id {
+            let slot = &mut self.slots[(overtaken - self.base) as usize];
+            if slot.state == State::Filling {
+                slot.evidence_at.get_or_insert(now);
+            }
+        }
+        self.seen = id;
+    }
+
+    fn has_room(&self) -> bool {
+        self.ready_charge < self.buffer / 2
+    }
+
+    fn pop_slot(&mut self) -> Option<Slot> {
+        let slot = self.slots.pop_front()?;
+        self.base += 1;
+        self.ring_charge -= slot.charge;
+        if slot.state != State::Filling {
+            self.complete -= 1;
+        }
+        Some(slot)
+    }
+
+    /// Delivers complete frames that are not in turn.
+    fn deliver_early(&mut self, acknowledge: &mut impl FnMut(u64)) {
+        if self.complete == 0 {
+            return;
+        }
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if slot.state != State::Complete || slot.terminating {
+                continue;
+            }
+            if self.ready_charge >= self.buffer / 2 {
+                return;
+            }
+            slot.state = State::Delivered;
+            self.ring_charge -= slot.charge;
+            let taken = Slot {
+                pieces: slot.pieces.take(),
+                charge: std::mem::take(&mut slot.charge),
+                acknowledged: std::mem::replace(&mut slot.acknowledged, true),
+                state: State::Complete,
+                ..Slot::default()
+            };
+            self.deliver(self.base + index as u64, taken, acknowledge);
+        }
+    }
+
+    fn deliver(&mut self, id: u64, slot: Slot, acknowledge: &mut impl FnMut(u64)) {
+        if slot.state == State::Delivered {
+            return;
+        }
+        if !slot.acknowledged {
+            acknowledge(id);
+        }
+        if slot.terminating {
+            self.finished = true;
+            return;
+        }
+        if let (Some(pieces), Some(id)) =
+            (slot.pieces, u32::try_from(id).ok().and_then(FrameId::new))
+        {
+            let frame = Frame::new(id, pieces);
+            self.ready_charge += charge_of(&frame);
+            self.ready.push_back(frame);
+        }
+    }
+}
+
+impl Slot {
+    fn store(&mut self, header: SegmentHeader, data: Bytes) {
+        self.have |= 1 << header.index();
+        let index = usize::from(header.index());
+        match &mut self.pieces {
+            Some(Pieces::Many(pieces)) => pieces[index] = data,
+            _ if header.count() == 1 => self.pieces = Some(Pieces::One(data)),
+            _ => {
+                let mut pieces = vec![Bytes::new(); usize::from(header.count())];
+                pieces[index] = data;
+                self.pieces = Some(Pieces::Many(pieces));
+            }
+        }
+    }
+
+    /// When this incomplete frame is to be requested, for the first time or again.
+    fn request_due(&self, patience: Patience) -> Option<Instant> {
+        if let Some(at) = self.requested_at {
+            // Bounded back-off: an answer may be slow, but the frame has to come.
+            let factor = 1 << self.requests.saturating_sub(1).min(3);
+            return Some(at + patience.answer * factor);
+        }
+        let tail = self.last_at.map(|at| at + patience.tail);
+        let gap = self.evidence_at.map(|at| at + patience.reordering);
+        match (tail, gap) {
+            (Some(tail), Some(gap)) => Some(tail.min(gap)),
+            (tail, gap) => tail.or(gap),
+        }
+    }
+
+    /// What a request can name of what is missing. Unless `whole`, only what was overtaken within the
+    /// frame: the rest may not have been sent yet.
+    fn missing(&self, whole: bool) -> MissingSegments {
+        if self.count == 0 {
+            return MissingSegments::ALL;
+        }
+        let expected = if whole {
+            full_mask(self.count)
+        } else {
+            full_mask((u64::BITS - self.have.leading_zeros()) as u8)
+        };
+        let nameable = expected & full_mask(MAX_REQUESTABLE_SEGMENTS);
+        MissingSegments::from_bits((nameable & !self.have) as u8)
+    }
+}
+
+/// The lowest `count` bits.
+fn full_mask(count: u8) -> u64 {
+    if count == 0 { 0 } else { u64::MAX >> (64 - u32::from(count)) }
+}
+
+fn charge_of(frame: &Frame) -> usize {
+    frame.len() + frame.chunks().count() * SEGMENT_CHARGE
+}

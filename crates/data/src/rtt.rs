@@ -1,0 +1,94 @@
+//! The round-trip time, measured.
+
+use std::time::{Duration, Instant};
+
+/// How long a minimum is believed before a newer, larger one replaces it.
+const MIN_LIFETIME: Duration = Duration::from_secs(10);
+
+/// Smallest allowance for timers and scheduling on both hosts.
+const GRANULARITY: Duration = Duration::from_millis(1);
+
+/// Smoothed round-trip time and its variation (the estimator of RFC 6298), and a windowed minimum.
+#[derive(Clone, Debug)]
+pub(crate) struct RttEstimator {
+    initial: Duration,
+    measured: Option<Measured>,
+}
+
+#[derive(Clone, Debug)]
+struct Measured {
+    smoothed: Duration,
+    variation: Duration,
+    min: Duration,
+    min_at: Instant,
+}
+
+impl RttEstimator {
+    pub(crate) fn new(initial: Duration) -> Self {
+        Self { initial, measured: None }
+    }
+
+    pub(crate) fn sample(&mut self, now: Instant, rtt: Duration) {
+        let Some(measured) = &mut self.measured else {
+            self.measured =
+                Some(Measured { smoothed: rtt, variation: rtt / 2, min: rtt, min_at: now });
+            return;
+        };
+        let deviation = measured.smoothed.abs_diff(rtt);
+        measured.variation = (measured.variation * 3 + deviation) / 4;
+        measured.smoothed = (measured.smoothed * 7 + rtt) / 8;
+        if rtt <= measured.min || now.saturating_duration_since(measured.min_at) > MIN_LIFETIME {
+            measured.min = rtt;
+            measured.min_at = now;
+        }
+    }
+
+    /// The smoothed round-trip time, or the configured guess before the first measurement.
+    pub(crate) fn smoothed(&self) -> Duration {
+        self.measured.as_ref().map_or(self.initial, |measured| measured.smoothed)
+    }
+
+    /// The smallest round-trip time of late, if any was measured.
+    pub(crate) fn min(&self) -> Option<Duration> {
+        self.measured.as_ref().map(|measured| measured.min)
+    }
+
+    /// The smoothed round-trip time, if any was measured.
+    pub(crate) fn measured(&self) -> Option<Duration> {
+        self.measured.as_ref().map(|measured| measured.smoothed)
+    }
+
+    /// How long an answer may take before its absence means something.
+    pub(crate) fn patience(&self) -> Duration {
+        match &self.measured {
+            Some(measured) => measured.smoothed + (measured.variation * 4).max(GRANULARITY),
+            None => self.initial * 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_sample_replaces_the_guess() {
+        let start = crate::tests::epoch();
+        let mut rtt = RttEstimator::new(Duration::from_millis(100));
+        assert_eq!(rtt.smoothed(), Duration::from_millis(100));
+        rtt.sample(start, Duration::from_millis(40));
+        assert_eq!(rtt.smoothed(), Duration::from_millis(40));
+        assert_eq!(rtt.patience(), Duration::from_millis(120));
+    }
+
+    #[test]
+    fn an_old_minimum_is_forgotten() {
+        let start = crate::tests::epoch();
+        let mut rtt = RttEstimator::new(Duration::from_millis(100));
+        rtt.sample(start, Duration::from_millis(10));
+        rtt.sample(start + Duration::from_secs(5), Duration::from_millis(20));
+        assert_eq!(rtt.min(), Some(Duration::from_millis(10)));
+        rtt.sample(start + Duration::from_secs(11), Duration::from_millis(20));
+        assert_eq!(rtt.min(), Some(Duration::from_millis(20)));
+    }
+}
