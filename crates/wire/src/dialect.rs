@@ -97,6 +97,11 @@ impl Dialect {
         !matches!(self, Self::Hoprnet)
     }
 
+    /// Whether keep-alives carry flags; the RFC reserves them, and a receiver ignores what it reserves.
+    pub(crate) const fn has_keep_alive_flags(self) -> bool {
+        matches!(self, Self::Hoprnet)
+    }
+
     /// Whether a keep-alive of the other width is understood too.
     pub(crate) const fn accepts_both_keep_alive_widths(self) -> bool {
         matches!(self, Self::Hoprnet)

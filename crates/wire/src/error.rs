@@ -73,7 +73,7 @@ pub enum DecodeError {
     /// The CBOR item ends amid its contents.
     #[error("incomplete CBOR item")]
     TruncatedCbor,
-    /// The CBOR item nests deeper than [`MAX_NESTING`](crate::start::Cbor::MAX_NESTING).
+    /// The CBOR item nests deeper than `start::Cbor::MAX_NESTING`.
     #[error("CBOR item nested too deep")]
     NestingTooDeep,
 }

@@ -6,8 +6,8 @@
 //!
 //! | module | protocol | feature |
 //! |---|---|---|
-//! | [`start`] | Session Start, version 2 (RFC-0007, 4.2) | `start` |
-//! | [`data`] | Session Data, version 1 (RFC-0007, 4.3 to 4.6) | `data` |
+//! | `start` | Session Start, version 2 (RFC-0007, 4.2) | `start` |
+//! | `data` | Session Data, version 1 (RFC-0007, 4.3 to 4.6) | `data` |
 //!
 //! Where the RFC text and deployed peers differ, [`Dialect`] says whose bytes are meant. A transport
 //! that carries many sessions puts a [`Tag`] before each message.
@@ -28,6 +28,7 @@
 //! ```
 #![no_std]
 
+#[cfg(any(feature = "data", feature = "start"))]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;

@@ -89,7 +89,7 @@ pub enum CborError {
     Mismatch,
 }
 
-/// What an open array, map, tag or string of chunks still waits for.
+/// What an open array, map or tag still waits for.
 #[derive(Clone, Copy)]
 enum Open {
     /// This many items.
@@ -98,8 +98,6 @@ enum Open {
     Array,
     /// Pairs until a break; `true` amid a pair.
     Map(bool),
-    /// Definite chunks of this major type until a break.
-    Chunks(u8),
 }
 
 /// The length of the item at the start of `bytes`.
@@ -110,31 +108,22 @@ fn item_len(bytes: &[u8]) -> Result<usize, DecodeError> {
     let mut depth = 0_usize;
     let mut cursor = Cursor { bytes, position: 0 };
     loop {
-        let head = cursor.head()?;
-        let mut opened = None;
-        match (depth.checked_sub(1).map(|top| stack[top]), head) {
-            (Some(Open::Array | Open::Map(false) | Open::Chunks(_)), Head::Break) => depth -= 1,
-            (_, Head::Break) => return Err(DecodeError::InvalidCbor),
-            (Some(Open::Chunks(major)), Head::Bytes(length)) if major == BYTES => {
-                cursor.skip(length)?;
-            }
-            (Some(Open::Chunks(major)), Head::Text(length)) if major == TEXT => {
-                cursor.skip_text(length)?;
-            }
-            (Some(Open::Chunks(_)), _) => return Err(DecodeError::InvalidCbor),
-            (_, Head::Scalar) => {}
-            (_, Head::Bytes(length)) => cursor.skip(length)?,
-            (_, Head::Text(length)) => cursor.skip_text(length)?,
-            (_, Head::Open(open)) => opened = Some(open),
-        }
-        match opened {
-            Some(Open::Items(0)) => {}
-            Some(open) => {
+        match cursor.head()? {
+            Head::Scalar => {}
+            Head::Bytes(length) => cursor.skip(length)?,
+            Head::Text(length) => cursor.skip_text(length)?,
+            Head::Chunks(major) => cursor.skip_chunks(major)?,
+            Head::Open(open) => {
                 *stack.get_mut(depth).ok_or(DecodeError::NestingTooDeep)? = open;
                 depth += 1;
-                continue;
+                if !matches!(open, Open::Items(0)) {
+                    continue;
+                }
             }
-            None => {}
+            Head::Break => match depth.checked_sub(1).map(|top| stack[top]) {
+                Some(Open::Array | Open::Map(false)) => depth -= 1,
+                _ => return Err(DecodeError::InvalidCbor),
+            },
         }
         // One item is complete, and with it perhaps those around it.
         loop {
@@ -146,7 +135,7 @@ fn item_len(bytes: &[u8]) -> Result<usize, DecodeError> {
                     continue;
                 }
                 Open::Map(amid_pair) => *amid_pair = !*amid_pair,
-                Open::Array | Open::Chunks(_) => {}
+                Open::Array => {}
             }
             break;
         }
@@ -160,6 +149,8 @@ enum Head {
     Scalar,
     Bytes(u64),
     Text(u64),
+    /// A string in chunks of this major type, until a break.
+    Chunks(u8),
     Open(Open),
     Break,
 }
@@ -187,7 +178,7 @@ impl Cursor<'_> {
             (0 | 1, Some(_)) => Head::Scalar,
             (BYTES, Some(length)) => Head::Bytes(length),
             (TEXT, Some(length)) => Head::Text(length),
-            (BYTES | TEXT, None) => Head::Open(Open::Chunks(major)),
+            (BYTES | TEXT, None) => Head::Chunks(major),
             (4, Some(items)) => Head::Open(Open::Items(items)),
             (4, None) => Head::Open(Open::Array),
             // More pairs than half of 2^64 are never there; say so where the bytes run out.
@@ -212,6 +203,18 @@ impl Cursor<'_> {
 
     fn skip(&mut self, length: u64) -> Result<(), DecodeError> {
         self.take(length).map(drop)
+    }
+
+    /// Chunks are definite strings of the major type that they add up to (RFC 8949, 3.2.3).
+    fn skip_chunks(&mut self, major: u8) -> Result<(), DecodeError> {
+        loop {
+            match self.head()? {
+                Head::Break => return Ok(()),
+                Head::Bytes(length) if major == BYTES => self.skip(length)?,
+                Head::Text(length) if major == TEXT => self.skip_text(length)?,
+                _ => return Err(DecodeError::InvalidCbor),
+            }
+        }
     }
 
     fn skip_text(&mut self, length: u64) -> Result<(), DecodeError> {

@@ -64,7 +64,7 @@ pub struct SessionError {
 /// Keeps a session alive (RFC-0007, 4.2.6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// Zero except where the dialect is `hoprnet`.
+    /// Zero except where the dialect is `hoprnet`: others must not send flags and ignore received ones.
     pub flags: KeepAliveFlags,
     /// Options that depend on the flags; 0 to ignore. 4 bytes on the wire in `rfc0007`, else 8.
     pub additional_data: u64,
@@ -168,7 +168,7 @@ impl Message {
     /// Decodes a datagram that holds one message.
     ///
     /// In `hoprnet` the length field and bytes after the message are overlooked, since deployed peers
-    /// overlook them, and keep-alives of both widths are understood.
+    /// overlook them. Keep-alives of both widths are understood, those of 4 bytes by a right length.
     ///
     /// # Errors
     /// The [`DecodeError`] that names the first thing wrong.
@@ -191,7 +191,7 @@ impl Message {
             START_SESSION => payload.start_session().map(Self::StartSession),
             SESSION_ESTABLISHED => payload.session_established().map(Self::SessionEstablished),
             SESSION_ERROR => payload.session_error().map(Self::SessionError),
-            _ => payload.keep_alive(dialect).map(Self::KeepAlive),
+            _ => payload.keep_alive(dialect, length).map(Self::KeepAlive),
         }
     }
 
@@ -227,7 +227,7 @@ impl Message {
             Self::KeepAlive(message) => {
                 let mut open = Open::new(START_VERSION, KEEP_ALIVE, out);
                 let flags = message.flags.bits();
-                if flags != 0 && dialect != Dialect::Hoprnet {
+                if flags != 0 && !dialect.has_keep_alive_flags() {
                     return Err(open.abandon(EncodeError::ReservedFlags(flags)));
                 }
                 open.put(&[flags]);
@@ -279,26 +279,32 @@ impl Payload {
         Ok(SessionError { challenge, reason })
     }
 
-    fn keep_alive(self, dialect: Dialect) -> Result<KeepAlive, DecodeError> {
+    fn keep_alive(self, dialect: Dialect, length: usize) -> Result<KeepAlive, DecodeError> {
         let width = dialect.keep_alive_width();
-        let own = self.keep_alive_of(width, true);
-        if own.is_ok() || !dialect.accepts_both_keep_alive_widths() {
-            return own;
+        if !dialect.accepts_both_keep_alive_widths() {
+            return self.keep_alive_of(dialect, width);
         }
-        // The width that leaves exactly one item is the sender's; failing that, ours, leniently.
-        match self.keep_alive_of(12 - width, true) {
-            Ok(other) => Ok(other),
-            Err(_) => self.keep_alive_of(width, self.strict),
-        }
+        // The width that leaves exactly one item is the sender's, ours before the other. Only with a
+        // right length field may it be the other: a keep-alive cut short looks like that, too.
+        let exactly = |bytes: &Bytes, width| {
+            Self { bytes: bytes.clone(), strict: true }.keep_alive_of(dialect, width).ok()
+        };
+        let stated = (length <= self.bytes.len()).then(|| self.bytes.slice(..length));
+        let stated = stated.as_ref();
+        stated
+            .and_then(|stated| exactly(stated, width))
+            .or_else(|| exactly(&self.bytes, width))
+            .or_else(|| exactly(stated?, 12 - width))
+            .map_or_else(|| self.keep_alive_of(dialect, width), Ok)
     }
 
-    fn keep_alive_of(&self, width: usize, strict: bool) -> Result<KeepAlive, DecodeError> {
-        let mut payload = Self { bytes: self.bytes.clone(), strict };
-        payload.require(1 + width)?;
+    fn keep_alive_of(mut self, dialect: Dialect, width: usize) -> Result<KeepAlive, DecodeError> {
+        self.require(1 + width)?;
+        let flags = KeepAliveFlags::from_bits(self.bytes.get_u8());
         Ok(KeepAlive {
-            flags: KeepAliveFlags::from_bits(payload.bytes.get_u8()),
-            additional_data: payload.bytes.get_uint(width),
-            session_id: payload.item()?,
+            flags: if dialect.has_keep_alive_flags() { flags } else { KeepAliveFlags::NONE },
+            additional_data: self.bytes.get_uint(width),
+            session_id: self.item()?,
         })
     }
 
