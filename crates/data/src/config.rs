@@ -61,7 +61,6 @@ pub struct Config {
 
 impl Config {
     /// Settings for sessions of this dialect and MTU, everything else at its default.
-    #[must_use]
     pub fn builder(dialect: Dialect, mtu: Mtu) -> ConfigBuilder {
         ConfigBuilder {
             codec: Codec::new(dialect, mtu),

@@ -1,14 +1,18 @@
 //! A frame as the application gets it.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use towline_wire::data::FrameId;
 
 /// A received frame: its segments' data in order, still in the datagrams that brought them.
+///
+/// As a [`Buf`] it is read piece by piece, without joining the segments first.
 #[derive(Clone, Debug)]
 pub struct Frame {
     id: FrameId,
     len: usize,
     pieces: Pieces,
+    /// The first piece that is not read yet.
+    at: usize,
 }
 
 /// Most frames have one segment, and those need no list.
@@ -21,7 +25,7 @@ pub(crate) enum Pieces {
 impl Frame {
     pub(crate) fn new(id: FrameId, pieces: Pieces) -> Self {
         let len = pieces.as_slice().iter().map(Bytes::len).sum();
-        Self { id, len, pieces }
+        Self { id, len, pieces, at: 0 }
     }
 
     /// The frame's id.
@@ -30,13 +34,13 @@ impl Frame {
         self.id
     }
 
-    /// Bytes of data.
+    /// Bytes of data that are not read yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the frame carries no data.
+    /// Whether no data is left to read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -72,7 +76,39 @@ impl Frame {
     }
 }
 
+impl Buf for Frame {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.pieces.as_slice().get(self.at).map_or(&[], |piece| piece)
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.len, "cannot advance by {count} in {} bytes", self.len);
+        let mut left = count;
+        while let Some(piece) = self.pieces.as_mut_slice().get_mut(self.at) {
+            let read = left.min(piece.len());
+            piece.advance(read);
+            left -= read;
+            if !piece.is_empty() {
+                break;
+            }
+            self.at += 1;
+        }
+        self.len -= count;
+    }
+}
+
 impl Pieces {
+    fn as_mut_slice(&mut self) -> &mut [Bytes] {
+        match self {
+            Self::One(data) => std::slice::from_mut(data),
+            Self::Many(pieces) => pieces,
+        }
+    }
+
     fn as_slice(&self) -> &[Bytes] {
         match self {
             Self::One(data) => std::slice::from_ref(data),

@@ -1,0 +1,239 @@
+//! The application's end of a session.
+
+mod frames;
+mod recv;
+mod send;
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::channel::mpsc as frame_queue;
+use futures::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+use towline_data::{Frame, Stats};
+use towline_transport::Address;
+
+use crate::SessionOptions;
+use crate::driver::{Command, SessionKey};
+use crate::error::SessionError;
+
+pub use frames::Frames;
+pub use recv::RecvHalf;
+pub use send::SendHalf;
+
+/// A session with a peer: a byte stream, or messages.
+///
+/// As a byte stream it is [`AsyncRead`] and [`AsyncWrite`]. Each write may become a frame of its own;
+/// frame boundaries mean nothing to a reader of bytes. As messages, [`send_frame`](Self::send_frame) and
+/// [`recv_frame`](Self::recv_frame) keep them.
+///
+/// Each direction ends on its own: [`shutdown`](tokio::io::AsyncWriteExt::shutdown) ends ours and
+/// returns when the peer has everything. Dropping a session finishes our direction and takes no more of
+/// the peer's; what was written still goes out. [`abort`](Self::abort) ends both at once.
+pub struct Session<A: Address = std::net::SocketAddr> {
+    recv: RecvHalf<A>,
+    send: SendHalf<A>,
+}
+
+impl<A: Address> Session<A> {
+    /// The peer's address.
+    #[must_use]
+    pub fn peer(&self) -> A {
+        self.send.handle.peer
+    }
+
+    /// What kind of session this is.
+    pub fn options(&self) -> SessionOptions {
+        self.send.handle.options
+    }
+
+    /// Sends a message of at most the session's frame size.
+    ///
+    /// # Errors
+    /// [`SessionError`]; [`SessionError::TooLong`] leaves the session as it was.
+    pub async fn send_frame(&mut self, frame: Bytes) -> Result<(), SessionError> {
+        self.send.send_frame(frame).await
+    }
+
+    /// The next message; `None` once the peer has finished.
+    ///
+    /// # Errors
+    /// [`SessionError`], after every message that was complete before.
+    pub async fn recv_frame(&mut self) -> Result<Option<Frame>, SessionError> {
+        self.recv.recv_frame().await
+    }
+
+    /// Ends our direction and waits until the peer has everything, or until everything was sent in an
+    /// unreliable session.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the peer may not have everything.
+    pub async fn finish(&mut self) -> Result<(), SessionError> {
+        self.send.finish().await
+    }
+
+    /// Ends both directions at once. The peer learns that the session did not end well.
+    pub fn abort(&mut self) {
+        self.send.abort();
+    }
+
+    /// Counters of the session's data plane.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the session is over.
+    pub async fn stats(&self) -> Result<Stats, SessionError> {
+        self.send.stats().await
+    }
+
+    /// The two directions as values of their own.
+    #[must_use]
+    pub fn into_split(self) -> (RecvHalf<A>, SendHalf<A>) {
+        (self.recv, self.send)
+    }
+
+    /// The session as a stream and sink of messages.
+    #[must_use]
+    pub fn into_frames(self) -> Frames<A> {
+        Frames::new(self)
+    }
+
+    /// The session with the traits of the `futures` crate instead of tokio's.
+    #[must_use]
+    pub fn into_futures_io(self) -> Compat<Self> {
+        self.compat()
+    }
+}
+
+impl<A: Address> fmt::Debug for Session<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("peer", &self.peer())
+            .field("options", &self.options())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Address> AsyncRead for Session<A> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.recv).poll_read(cx, buf)
+    }
+}
+
+impl<A: Address> AsyncWrite for Session<A> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.send).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.send).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.send).poll_shutdown(cx)
+    }
+}
+
+/// What the application hands to the endpoint's task.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// Bytes of a stream: may share a frame with their neighbours.
+    Stream(Bytes),
+    /// A message: a frame of its own.
+    Frame(Bytes),
+}
+
+/// What a session's two ends, the application's and the endpoint's task's, both look at.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// A wake-up for the task is on its way: one is enough, and bounds the task's queue.
+    woken: AtomicBool,
+    /// The task holds received frames back until the application has taken some.
+    frames_held: AtomicBool,
+    /// Our direction is over: the peer has everything.
+    finished: AtomicBool,
+    finish_waker: AtomicWaker,
+    /// Set before the queues close: why they do.
+    error: OnceLock<SessionError>,
+}
+
+impl Shared {
+    pub(crate) fn take_wake(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn hold_frames(&self) {
+        self.frames_held.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_finished(&self) {
+        self.finished.store(true, Ordering::Release);
+        self.finish_waker.wake();
+    }
+
+    pub(crate) fn set_error(&self, error: SessionError) {
+        // The first error is the cause; what follows from it is of no interest.
+        let _ = self.error.set(error);
+        self.finish_waker.wake();
+    }
+}
+
+/// What both halves of a session need to reach the endpoint's task.
+#[derive(Clone)]
+pub(crate) struct Handle<A: Address> {
+    pub(crate) key: SessionKey,
+    pub(crate) peer: A,
+    pub(crate) options: SessionOptions,
+    pub(crate) frame_size: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) commands: mpsc::UnboundedSender<Command<A>>,
+}
+
+impl<A: Address> Handle<A> {
+    pub(crate) fn session(
+        self,
+        frames: frame_queue::Receiver<Frame>,
+        outgoing: frame_queue::Sender<Outgoing>,
+    ) -> Session<A> {
+        let recv = RecvHalf::new(self.clone(), frames);
+        Session { recv, send: SendHalf::new(self, outgoing) }
+    }
+
+    /// Makes the endpoint's task look at this session.
+    fn wake(&self) {
+        if !self.shared.woken.swap(true, Ordering::AcqRel) {
+            // A closed endpoint has ended the session already.
+            let _ = self.commands.send(Command::Wake { key: self.key });
+        }
+    }
+
+    fn abort(&self) {
+        let _ = self.commands.send(Command::Abort { key: self.key });
+    }
+
+    async fn stats(&self) -> Result<Stats, SessionError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::SessionStats { key: self.key, reply };
+        self.commands.send(command).map_err(|_| SessionError::EndpointClosed)?;
+        answer.await.map_err(|_| self.error())
+    }
+
+    /// Why the session ended.
+    fn error(&self) -> SessionError {
+        self.shared.error.get().copied().unwrap_or(SessionError::EndpointClosed)
+    }
+}
