@@ -1,1 +1,119 @@
-fn main() {}
+//! The project's own commands: `cargo xtask demo`, `test` and `bench`.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Commands of the Towline project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Carry 64 MiB of a TCP service through a session over a lossy UDP path.
+    Demo {
+        /// Passed on to `towline demo`; see `cargo xtask demo -- --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Run the whole test suite.
+    Test,
+    /// Run the micro-benchmarks.
+    Bench {
+        /// Passed on to criterion: a filter, or options such as `--save-baseline`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// A step that did not succeed.
+struct Failed {
+    step: String,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed: {}", self.step)
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Demo { arguments } => demo(arguments),
+        Task::Test => test(),
+        Task::Bench { arguments } => bench(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            eprintln!("cargo xtask: {failed}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(arguments: Vec<OsString>) -> Result<(), Failed> {
+    let mut demo = cargo(["run", "--locked", "--release", "--package", "towline-cli", "--", "demo"]);
+    // `cargo xtask demo -- --bytes 1M` and `cargo xtask demo --bytes 1M` mean the same.
+    demo.args(arguments.into_iter().skip_while(|argument| argument == "--"));
+    run(demo)
+}
+
+fn test() -> Result<(), Failed> {
+    run(cargo(["test", "--locked", "--workspace", "--all-features"]))?;
+    // The codec crate on its own, as someone who takes only that will build it.
+    for features in ["", "data", "start"] {
+        run(cargo([
+            "test",
+            "--locked",
+            "--package",
+            "towline-wire",
+            "--no-default-features",
+            "--features",
+            features,
+        ]))?;
+    }
+    // Fails to compile as soon as anything below the codecs links the standard library.
+    let probe = root().join("crates/wire/no-std-probe/Cargo.toml");
+    let mut check = cargo(["check", "--locked", "--manifest-path"]);
+    check.arg(probe).arg("--target-dir").arg(root().join("target/no-std-probe"));
+    run(check)
+}
+
+fn bench(arguments: Vec<OsString>) -> Result<(), Failed> {
+    for (package, bench) in [("towline-wire", "codec"), ("towline-data", "engine")] {
+        let mut command = cargo(["bench", "--locked", "--package", package, "--bench", bench, "--"]);
+        command.args(&arguments);
+        run(command)?;
+    }
+    Ok(())
+}
+
+fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+fn run(mut command: Command) -> Result<(), Failed> {
+    let step = format!("{command:?}").replace(&format!("{:?} ", command.get_program()), "cargo ");
+    eprintln!("cargo xtask: {step}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failed { step: format!("{step} ({status})") }),
+        Err(error) => Err(Failed { step: format!("{step} ({error})") }),
+    }
+}
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

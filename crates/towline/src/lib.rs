@@ -52,3 +52,12 @@ pub use towline_start as start;
 pub use towline_transport as transport;
 pub use towline_wire::start::ErrorReason;
 pub use towline_wire::{Dialect, Mtu, Tag};
+
+/// The examples of the README and of the integrator's guide, compiled and run.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/guide-integrator.md")]
+    mod guide {}
+}
