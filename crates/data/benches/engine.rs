@@ -31,6 +31,7 @@ impl Pipe {
             .build()
             .expect("valid settings");
         let config = Arc::new(config);
+        #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made otherwise")]
         let now = Instant::now();
         Self {
             now,

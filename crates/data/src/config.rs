@@ -136,6 +136,12 @@ pub struct ConfigBuilder {
 }
 
 impl ConfigBuilder {
+    /// Another MTU than the builder was made for.
+    pub fn mtu(mut self, mtu: Mtu) -> Self {
+        self.codec = Codec::new(self.codec.dialect(), mtu);
+        self
+    }
+
     /// Whether lost segments are recovered. Reliable by default.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;

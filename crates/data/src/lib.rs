@@ -38,9 +38,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acks;
 mod config;
 mod congestion;
 mod connection;
+mod event;
 mod frame;
 mod pacing;
 mod rate;
@@ -52,7 +54,8 @@ mod timer;
 
 pub use config::{Config, ConfigBuilder, ConfigError, Delivery, Mode, Timing};
 pub use congestion::{Controller, Sample};
-pub use connection::{Connection, ConnectionError, Event, Ignored, SendError, Transmit};
+pub use connection::Connection;
+pub use event::{ConnectionError, Event, Ignored, SendError, Transmit};
 pub use frame::Frame;
 pub use stats::Stats;
 

@@ -34,8 +34,8 @@ impl Pacer {
 
     /// When the next burst may leave: as soon as half of it has been earned.
     pub(crate) fn next(&self, rate: u64) -> Instant {
-        let burst = (rate as f64 * BURST_TIME.as_secs_f64() / 2.0).min(self.min_burst);
-        let missing = (burst - self.tokens).max(1.0);
+        let half = (rate as f64 * BURST_TIME.as_secs_f64()).max(self.min_burst) / 2.0;
+        let missing = (half - self.tokens).max(1.0);
         let wait = Duration::try_from_secs_f64(missing / rate.max(1) as f64);
         self.filled_at + wait.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1))
     }

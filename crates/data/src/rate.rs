@@ -9,7 +9,6 @@ pub(crate) struct Snapshot {
     pub(crate) delivered: u64,
     delivered_at: Instant,
     first_sent_at: Instant,
-    app_limited: bool,
 }
 
 /// What one acknowledgement message says about the rate.
@@ -48,7 +47,6 @@ impl RateSampler {
             delivered: self.delivered,
             delivered_at: self.delivered_at,
             first_sent_at: self.first_sent_at,
-            app_limited: self.app_limited_until > self.delivered,
         }
     }
 
@@ -81,7 +79,8 @@ impl RateSampler {
         Some(RateSample {
             rate: (bytes as f64 / interval.as_secs_f64()) as u64,
             prior_delivered: snapshot.delivered,
-            app_limited: snapshot.app_limited,
+            // Also if it came to that only after the frame was sent, within the time measured.
+            app_limited: self.app_limited_until > snapshot.delivered,
         })
     }
 }

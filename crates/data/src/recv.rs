@@ -51,6 +51,8 @@ pub(crate) struct RecvWindow {
     ready: VecDeque<Frame>,
     ring_charge: usize,
     ready_charge: usize,
+    /// Something did not fit, and nothing was taken since.
+    full: bool,
     /// Frames given up by an unreliable reader.
     pub(crate) skipped: u64,
 }
@@ -71,6 +73,8 @@ struct Slot {
     last_at: Option<Instant>,
     requested_at: Option<Instant>,
     requests: u8,
+    /// What the last request named.
+    asked: MissingSegments,
     charge: usize,
 }
 
@@ -95,15 +99,17 @@ pub(crate) enum Insert {
     Stored {
         /// It was the frame's last missing one.
         completed: bool,
-        /// It answered the first request for its frame after this long.
+        /// It answered the only request for its frame after this long.
         answered: Option<Duration>,
     },
     /// The frame is complete already.
-    DuplicateFrame { acknowledged: bool },
+    DuplicateFrame,
     /// The segment was there already.
-    DuplicateSegment { requested: bool },
+    DuplicateSegment,
     /// Outside the window or behind the terminating frame.
     OutOfWindow,
+    /// A terminating frame behind the terminating frame: the peer has given up its end of the session.
+    Aborted,
     /// Over the buffer's bound.
     Full,
     /// Its count is not that of the frame's first segment.
@@ -117,7 +123,9 @@ pub(crate) struct Patience {
     pub(crate) reordering: Duration,
     /// After the newest segment of the newest frame, without any evidence.
     pub(crate) tail: Duration,
-    /// After a request.
+    /// Between the two requests of a pair.
+    pub(crate) repeat: Duration,
+    /// After the first of them.
     pub(crate) answer: Duration,
 }
 
@@ -139,6 +147,7 @@ impl RecvWindow {
             ready: VecDeque::new(),
             ring_charge: 0,
             ready_charge: 0,
+            full: false,
             skipped: 0,
         }
     }
@@ -148,9 +157,21 @@ impl RecvWindow {
         self.finished
     }
 
+    /// Whether so much was delivered that the peer must have seen acknowledgements of it.
+    pub(crate) fn is_past_window(&self) -> bool {
+        self.base > self.window
+    }
+
     /// Whether frames that the peer has sent are known to be missing.
     pub(crate) fn has_gaps(&self) -> bool {
-        !self.finished && self.complete < self.slots.len()
+        let known = self.base + self.slots.len() as u64;
+        !self.finished
+            && (self.complete < self.slots.len() || self.end.is_some_and(|end| end >= known))
+    }
+
+    /// Whether complete frames wait for their turn or for the reader.
+    pub(crate) fn holds_frames(&self) -> bool {
+        self.complete > 0
     }
 
     /// Whether the terminating frame was received, reached or not.
@@ -171,25 +192,47 @@ impl RecvWindow {
     pub(crate) fn pop_ready(&mut self) -> Option<Frame> {
         let frame = self.ready.pop_front()?;
         self.ready_charge -= charge_of(&frame);
+        self.full = false;
         Some(frame)
     }
 
     pub(crate) fn insert(&mut self, now: Instant, segment: Segment) -> Insert {
         let Segment { header, data } = segment;
         let id = u64::from(header.frame_id().get());
+        let terminating = header.is_terminating();
         if id < self.base {
-            return Insert::DuplicateFrame { acknowledged: true };
+            return Insert::DuplicateFrame;
         }
-        if self.end.is_some_and(|end| id > end) || (header.is_terminating() && id < self.seen) {
+        if self.end.is_some_and(|end| id > end) {
+            return if terminating && self.reliable {
+                Insert::Aborted
+            } else {
+                Insert::OutOfWindow
+            };
+        }
+        if terminating && id < self.seen {
             return Insert::OutOfWindow;
         }
         if id >= self.base + self.window && !self.slide_to(id) {
+            if terminating && self.reliable {
+                // There is no room to keep it, but it says where the session ends.
+                self.end = Some(id);
+            }
             return Insert::OutOfWindow;
         }
         let index = (id - self.base) as usize;
-        let charge = data.len() + SEGMENT_CHARGE;
-        // The front frame is always let in: it is what the others wait for.
-        if index > 0 && self.charge() + charge > self.buffer {
+        if self.slots.get(index).is_some_and(|slot| slot.state != State::Filling) {
+            return Insert::DuplicateFrame;
+        }
+        // The first segment pays for the list of all: one that claims many must not get it for free.
+        let charge = match self.slots.get(index) {
+            Some(slot) if slot.count > 0 => data.len(),
+            _ => data.len() + usize::from(header.count()) * SEGMENT_CHARGE,
+        };
+        // The front frame is always let in: it is what the others wait for. The terminating frame is
+        // too: it keeps nothing.
+        if index > 0 && !terminating && self.charge() + charge > self.buffer {
+            self.full = true;
             return Insert::Full;
         }
         while self.slots.len() <= index {
@@ -200,21 +243,18 @@ impl RecvWindow {
         }
 
         let slot = &mut self.slots[index];
-        if slot.state != State::Filling {
-            return Insert::DuplicateFrame { acknowledged: slot.acknowledged };
-        }
         if slot.count == 0 {
             slot.count = header.count();
-            slot.terminating = header.is_terminating();
-        } else if slot.count != header.count() || slot.terminating != header.is_terminating() {
+            slot.terminating = terminating;
+        } else if slot.count != header.count() || slot.terminating != terminating {
             return Insert::Disagrees;
         }
         let bit = 1_u64 << header.index();
         if slot.have & bit != 0 {
-            return Insert::DuplicateSegment { requested: slot.requests > 0 };
+            return Insert::DuplicateSegment;
         }
         let data = match () {
-            () if header.is_terminating() => Bytes::new(),
+            () if terminating => Bytes::new(),
             () if data.len() < SMALL_SEGMENT
                 || self.ring_charge + self.ready_charge > PINNED_LIMIT =>
             {
@@ -227,7 +267,9 @@ impl RecvWindow {
         self.ring_charge += charge;
         slot.last_at = Some(now);
         let answered = match slot.requested_at {
-            Some(at) if slot.requests == 1 => Some(now.saturating_duration_since(at)),
+            Some(at) if slot.requests <= 2 && u64::from(slot.asked.bits()) & bit != 0 => {
+                Some(now.saturating_duration_since(at))
+            }
             _ => None,
         };
         if slot.have & (bit - 1) != bit - 1 {
@@ -237,7 +279,7 @@ impl RecvWindow {
         if completed {
             slot.state = State::Complete;
             self.complete += 1;
-            if header.is_terminating() {
+            if terminating {
                 self.end = Some(id);
             }
         }
@@ -261,14 +303,12 @@ impl RecvWindow {
             self.deliver(id, slot, &mut acknowledge);
         }
         if self.finished {
-            self.slots.clear();
-            self.complete = 0;
-            self.ring_charge = 0;
+            self.clear();
         }
     }
 
-    /// Whether a frame just completed may be acknowledged now; if so, notes it. A reader that does not
-    /// keep up holds acknowledgements back, and so stops the sender.
+    /// Whether a complete frame may be acknowledged now; if so, notes it. A reader that does not keep up
+    /// holds acknowledgements back, and so stops the sender.
     pub(crate) fn acknowledge_now(&mut self, id: u64) -> bool {
         let room = self.has_room();
         match id.checked_sub(self.base).and_then(|index| self.slots.get_mut(index as usize)) {
@@ -279,6 +319,12 @@ impl RecvWindow {
             Some(_) => false,
             None => true,
         }
+    }
+
+    /// The frames from `id` on that may be acknowledged again.
+    pub(crate) fn acknowledged_from(&self, id: u64) -> impl Iterator<Item = u64> {
+        let held = self.slots.iter().zip(self.base..).filter(|(slot, _)| slot.acknowledged);
+        (id..self.base).chain(held.map(|(_, at)| at).filter(move |at| *at >= id))
     }
 
     /// Collects the requests that are due, at most `max`, and returns when to look again.
@@ -293,7 +339,7 @@ impl RecvWindow {
         let mut sooner = |at: Instant| next = Some(next.map_or(at, |standing| standing.min(at)));
         let newest = self.seen;
         // What arrives beyond the buffer's bound is dropped; do not ask for it.
-        let full = self.charge() >= self.buffer;
+        let full = self.full;
         for (slot, id) in self.slots.iter_mut().zip(self.base..) {
             if slot.state != State::Filling {
                 continue;
@@ -305,8 +351,13 @@ impl RecvWindow {
             }
             let tail_is_due = slot.last_at.is_none_or(|at| at + patience.tail <= now);
             let missing = slot.missing(id < newest || tail_is_due);
-            slot.requested_at = Some(now);
-            slot.requests = slot.requests.saturating_add(1);
+            // Requests come in pairs, the second in case that the first got lost: one time counts for both.
+            if slot.requests % 2 == 0 {
+                slot.requested_at = Some(now);
+            }
+            // Odd and even go on to alternate at the end of the range: one is repeated soon, one is not.
+            slot.requests = slot.requests.checked_add(1).unwrap_or(u8::MAX - 1);
+            slot.asked = MissingSegments::default();
             if let Some(due) = slot.request_due(patience) {
                 sooner(due);
             }
@@ -314,6 +365,7 @@ impl RecvWindow {
                 && !missing.is_empty()
                 && !(full && id > self.base)
             {
+                slot.asked = missing;
                 entries.push(RequestEntry { frame_id, missing });
             }
             if full {
@@ -342,11 +394,24 @@ impl RecvWindow {
         }
     }
 
-    /// Forgets everything that is not ready: the connection is over.
+    /// Forgets everything that is not ready: the connection failed.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
         self.complete = 0;
         self.ring_charge = 0;
+    }
+
+    /// Takes the peer's direction as finished after the last frame delivered.
+    pub(crate) fn finish(&mut self) {
+        self.clear();
+        self.finished = true;
+        self.end = Some(self.base - 1);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn start_at(&mut self, id: u64) {
+        self.base = id;
+        self.seen = id - 1;
     }
 
     /// Makes room for a frame beyond the window, which only an unreliable receiver does.
@@ -436,7 +501,7 @@ impl RecvWindow {
         if slot.state == State::Delivered {
             return;
         }
-        if !slot.acknowledged {
+        if self.reliable && !slot.acknowledged {
             acknowledge(id);
         }
         if slot.terminating {
@@ -471,8 +536,12 @@ impl Slot {
     /// When this incomplete frame is to be requested, for the first time or again.
     fn request_due(&self, patience: Patience) -> Option<Instant> {
         if let Some(at) = self.requested_at {
-            // Bounded back-off: an answer may be slow, but the frame has to come.
-            let factor = 1 << self.requests.saturating_sub(1).min(3);
+            if self.requests % 2 == 1 {
+                return Some(at + patience.repeat);
+            }
+            // Bounded back-off, after what bad luck alone may explain: an answer may be slow, but the
+            // frame has to come.
+            let factor = 1 << (self.requests / 2).saturating_sub(4).min(3);
             return Some(at + patience.answer * factor);
         }
         let tail = self.last_at.map(|at| at + patience.tail);

@@ -13,34 +13,56 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 pub(crate) struct RttEstimator {
     initial: Duration,
     measured: Option<Measured>,
+    min: Option<Min>,
 }
 
 #[derive(Clone, Debug)]
 struct Measured {
     smoothed: Duration,
     variation: Duration,
-    min: Duration,
-    min_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Min {
+    rtt: Duration,
+    at: Instant,
+    /// An acknowledgement measured it. What looks like the answer to a request may have been on its way
+    /// before, and is too small then.
+    exact: bool,
 }
 
 impl RttEstimator {
     pub(crate) fn new(initial: Duration) -> Self {
-        Self { initial, measured: None }
+        Self { initial, measured: None, min: None }
     }
 
+    /// An acknowledgement measured the round trip.
     pub(crate) fn sample(&mut self, now: Instant, rtt: Duration) {
+        self.smooth(rtt);
+        let is_news = |min: Min| {
+            !min.exact || rtt <= min.rtt || now.saturating_duration_since(min.at) > MIN_LIFETIME
+        };
+        if self.min.is_none_or(is_news) {
+            self.min = Some(Min { rtt, at: now, exact: true });
+        }
+    }
+
+    /// The answer to a request measured the round trip, unless it came sooner than any before.
+    pub(crate) fn sample_answer(&mut self, now: Instant, rtt: Duration) {
+        let min = *self.min.get_or_insert(Min { rtt, at: now, exact: false });
+        if rtt >= min.rtt {
+            self.smooth(rtt);
+        }
+    }
+
+    fn smooth(&mut self, rtt: Duration) {
         let Some(measured) = &mut self.measured else {
-            self.measured =
-                Some(Measured { smoothed: rtt, variation: rtt / 2, min: rtt, min_at: now });
+            self.measured = Some(Measured { smoothed: rtt, variation: rtt / 2 });
             return;
         };
         let deviation = measured.smoothed.abs_diff(rtt);
         measured.variation = (measured.variation * 3 + deviation) / 4;
         measured.smoothed = (measured.smoothed * 7 + rtt) / 8;
-        if rtt <= measured.min || now.saturating_duration_since(measured.min_at) > MIN_LIFETIME {
-            measured.min = rtt;
-            measured.min_at = now;
-        }
     }
 
     /// The smoothed round-trip time, or the configured guess before the first measurement.
@@ -48,9 +70,9 @@ impl RttEstimator {
         self.measured.as_ref().map_or(self.initial, |measured| measured.smoothed)
     }
 
-    /// The smallest round-trip time of late, if any was measured.
+    /// The smallest round-trip time of late, if an acknowledgement has measured one.
     pub(crate) fn min(&self) -> Option<Duration> {
-        self.measured.as_ref().map(|measured| measured.min)
+        self.min.filter(|min| min.exact).map(|min| min.rtt)
     }
 
     /// The smoothed round-trip time, if any was measured.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use towline_wire::Dialect;
 use towline_wire::data::{
     Codec, FrameId, MAX_REQUESTABLE_SEGMENTS, MissingSegments, SEGMENT_OVERHEAD, SegmentHeader,
 };
@@ -14,9 +15,15 @@ use towline_wire::data::{
 use crate::config::{Config, RELIABLE_WINDOW};
 use crate::rate::{RateSample, RateSampler, Snapshot};
 
+/// Our own retransmissions back off no further than this, unless the path is as slow: a peer whose reader
+/// makes us wait can tell us from one that is gone.
+const MAX_PROBE: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(crate) struct SendWindow {
     reliable: bool,
+    /// The terminating frame waits until all others are acknowledged.
+    farewell_waits: bool,
     codec: Codec,
     buffer: usize,
 
@@ -64,10 +71,14 @@ struct SentFrame {
 /// What one acknowledgement message achieved.
 #[derive(Debug, Default)]
 pub(crate) struct Acknowledged {
-    /// Bytes of frames newly acknowledged.
+    /// Frames newly acknowledged.
+    pub(crate) frames: u64,
+    /// Bytes of them.
     pub(crate) bytes: u64,
     /// Round trip of the newest of them that was never retransmitted.
     pub(crate) rtt: Option<Duration>,
+    /// The same of the newest that was, from its latest transmission: perhaps too short.
+    pub(crate) doubtful_rtt: Option<Duration>,
     pub(crate) sample: Option<RateSample>,
     /// Frames named that had not been sent whole: a lie.
     pub(crate) unsent: u64,
@@ -83,7 +94,7 @@ pub(crate) struct Requested {
     pub(crate) bytes: u64,
     /// Retransmissions of the frame so far.
     pub(crate) retransmissions: u32,
-    /// Whether the entry named a frame that is under way at all.
+    /// Whether the entry named a frame that was ever sent.
     pub(crate) known: bool,
 }
 
@@ -111,6 +122,8 @@ impl SendWindow {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
             reliable: config.is_reliable(),
+            // Deployed peers close at once when they see it.
+            farewell_waits: config.codec.dialect() == Dialect::Hoprnet,
             codec: config.codec,
             buffer: config.send_buffer,
             base: 1,
@@ -127,6 +140,12 @@ impl SendWindow {
     /// The id that the next frame gets.
     pub(crate) fn next_id(&self) -> u64 {
         self.base + self.frames.len() as u64
+    }
+
+    /// The id of the first frame of which nothing was sent.
+    pub(crate) fn first_unsent_id(&self) -> u64 {
+        let begun = self.frames.get(self.sent).is_some_and(|frame| frame.next > 0);
+        self.base + self.sent as u64 + u64::from(begun)
     }
 
     /// Whether no frame may follow but the terminating one, which needs an id too.
@@ -174,7 +193,18 @@ impl SendWindow {
 
     /// Whether any segment waits to be sent.
     pub(crate) fn has_pending(&self) -> bool {
-        self.resending > 0 || self.sent < self.frames.len()
+        self.resending > 0 || self.has_fresh()
+    }
+
+    /// Whether a frame is next in line for its first transmission.
+    fn has_fresh(&self) -> bool {
+        match self.frames.get(self.sent) {
+            None => false,
+            Some(_) if !self.reliable => true,
+            Some(frame) if frame.terminating && self.farewell_waits && self.sent > 0 => false,
+            // The terminating frame may be queued behind a full window.
+            Some(_) => self.sent < RELIABLE_WINDOW,
+        }
     }
 
     /// Frames sent and not acknowledged.
@@ -225,10 +255,12 @@ impl SendWindow {
         run
     }
 
-    /// Takes note of the frames that the peer has whole.
+    /// Takes note of the frames that the peer has whole. Those sent before `measure_from` do not measure
+    /// the round trip.
     pub(crate) fn acknowledge(
         &mut self,
         now: Instant,
+        measure_from: Instant,
         ids: impl Iterator<Item = FrameId>,
     ) -> Acknowledged {
         let mut result = Acknowledged::default();
@@ -251,12 +283,14 @@ impl SendWindow {
                 self.resending -= 1;
             }
             let bytes = frame.data.len() + usize::from(frame.count) * SEGMENT_OVERHEAD;
+            result.frames += 1;
             result.bytes += bytes as u64;
             self.buffered -= frame.data.len();
             frame.data = Bytes::new();
-            if frame.retransmissions == 0 {
+            if frame.retransmissions == 0 && sent_at >= measure_from {
                 result.rtt = Some(now.saturating_duration_since(sent_at));
             }
+            result.doubtful_rtt = frame.last_at.map(|at| now.saturating_duration_since(at));
             if result.newest.is_none_or(|(newest, _)| snapshot.delivered >= newest.delivered) {
                 result.newest = Some((snapshot, sent_at));
             }
@@ -273,27 +307,31 @@ impl SendWindow {
         result
     }
 
-    /// Marks what the peer misses for sending again, unless it cannot know yet: a segment is answered
-    /// at most once in `round_trip`.
+    /// Marks what the peer misses for sending again, unless it cannot know yet: no frame is answered
+    /// within `min` of its first transmission, and no segment twice within `again`.
     pub(crate) fn request(
         &mut self,
         now: Instant,
         id: FrameId,
         missing: MissingSegments,
-        round_trip: Duration,
+        min: Duration,
+        again: Duration,
     ) -> Requested {
-        let mut result = Requested::default();
+        // What was acknowledged long ago was known, too.
+        let mut result = Requested { known: true, ..Requested::default() };
         let Some(at) = u64::from(id.get()).checked_sub(self.base) else { return result };
         let at = at as usize;
-        let Some(frame) = self.frames.get_mut(at) else { return result };
-        if frame.acknowledged || frame.next == 0 {
+        let Some(frame) = self.frames.get_mut(at).filter(|frame| frame.next > 0) else {
+            return Requested::default();
+        };
+        if frame.acknowledged {
             return result;
         }
-        result.known = true;
-        if frame.sent_at.is_some_and(|sent| now < sent + round_trip) && frame.retransmissions == 0 {
+        let sent_at = frame.sent_at.or(frame.last_at);
+        if sent_at.is_some_and(|sent| now < sent + min) && frame.retransmissions == 0 {
             return result;
         }
-        if frame.resent_at.is_some_and(|resent| now >= resent + round_trip) {
+        if frame.resent_at.is_some_and(|resent| now >= resent + again) {
             frame.resent = 0;
             frame.resent_at = None;
         }
@@ -305,8 +343,12 @@ impl SendWindow {
         result.segments = wanted.count_ones();
         let bytes = self.codec.max_segment_data() as u32 + SEGMENT_OVERHEAD as u32;
         let lost = (result.segments * bytes).min(frame.in_flight);
-        frame.in_flight -= lost;
-        self.in_flight -= u64::from(lost);
+        // Unless some of it was sent again, nothing of the frame is under way after a round trip: what
+        // is not named has arrived, and would hold up the repair if it counted on.
+        let whole = frame.next == frame.count && frame.resent == 0;
+        let gone = if whole { frame.in_flight } else { lost };
+        frame.in_flight -= gone;
+        self.in_flight -= u64::from(gone);
         result.bytes = u64::from(lost);
         frame.retransmissions += 1;
         result.retransmissions = frame.retransmissions;
@@ -324,15 +366,21 @@ impl SendWindow {
         for at in 0..self.sent {
             let frame = &mut self.frames[at];
             let Some(last_at) = frame.last_at else { continue };
-            if frame.acknowledged || frame.resend != 0 {
+            if frame.acknowledged {
                 continue;
             }
-            let due = last_at + timeout * (1 << frame.timeouts.min(4));
+            let due =
+                last_at + (timeout * (1 << frame.timeouts.min(10))).min(timeout.max(MAX_PROBE));
             if due > now {
                 result.next = Some(result.next.map_or(due, |next: Instant| next.min(due)));
                 continue;
             }
             if !flowing && at != 0 && at + 1 != self.sent {
+                continue;
+            }
+            if frame.resend != 0 {
+                // Asked for, but the window is full of what may be lost as well.
+                result.segments += frame.resend.count_ones();
                 continue;
             }
             frame.timeouts = frame.timeouts.saturating_add(1);
@@ -385,7 +433,7 @@ impl SendWindow {
                 match self.frames.get(at) {
                     Some(frame) if frame.resend != 0 => {
                         self.resend_from = at;
-                        return Some((at, frame.resend.trailing_zeros() as u8));
+                        return Some((at, frame.next_resend()));
                     }
                     _ => {}
                 }
@@ -393,7 +441,7 @@ impl SendWindow {
             debug_assert!(false, "a frame to resend is among those that were sent");
         }
         self.resend_from = usize::MAX;
-        self.frames.get(self.sent).map(|frame| (self.sent, frame.next))
+        self.has_fresh().then(|| (self.sent, self.frames[self.sent].next))
     }
 
     fn header(&self, at: usize, index: u8) -> Option<SegmentHeader> {
@@ -445,6 +493,16 @@ impl SendWindow {
         self.base += 1;
         self.sent -= 1;
         self.resend_from = self.resend_from.saturating_sub(1);
+    }
+}
+
+impl SentFrame {
+    /// The segment to send again first, of which there is one. A queue that is too short for a long
+    /// frame drops the same segments each time, so each time another one comes first.
+    fn next_resend(&self) -> u8 {
+        let first = u32::from(self.timeouts) * 29 % u64::BITS;
+        let ahead = self.resend.rotate_right(first).trailing_zeros();
+        ((first + ahead) % u64::BITS) as u8
     }
 }
 

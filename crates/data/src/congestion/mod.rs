@@ -1,11 +1,11 @@
 //! Congestion control: how much may be under way, and how fast it may leave.
 
-mod bbr;
+mod delay;
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-pub(crate) use bbr::Bbr;
+pub(crate) use delay::DelayBased;
 
 /// What a controller learns from one acknowledgement message.
 #[derive(Clone, Copy, Debug)]

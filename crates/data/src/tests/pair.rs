@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use towline_netsim::{Link, LinkConfig};
+use towline_wire::Dialect;
+use towline_wire::data::Message;
 
 use crate::{Config, Connection, ConnectionError, Event, SendError};
 
@@ -22,8 +24,18 @@ pub(crate) struct Peer {
     pub(crate) finished: bool,
     pub(crate) closed: Option<Option<ConnectionError>>,
     pub(crate) drained: bool,
+    pub(crate) mismatch: Option<Dialect>,
     pub(crate) max_message: usize,
+    /// Datagrams that one poll may write.
+    pub(crate) max_datagrams: usize,
+    /// Decides which of the messages that this end sends are lost, given the time since the start.
+    pub(crate) lose: Option<Lose>,
+    /// What this end has sent, if it is to be kept.
+    pub(crate) log: Option<Vec<(Duration, Message)>>,
+    started: Instant,
 }
+
+pub(crate) type Lose = Box<dyn FnMut(Duration, &Message) -> bool>;
 
 pub(crate) struct Pair {
     pub(crate) now: Instant,
@@ -33,6 +45,8 @@ pub(crate) struct Pair {
     pub(crate) a_to_b: Link<Bytes>,
     pub(crate) b_to_a: Link<Bytes>,
     pub(crate) steps: u64,
+    /// Steps since the clock last moved.
+    standing: u32,
 }
 
 impl Peer {
@@ -47,7 +61,39 @@ impl Peer {
             finished: false,
             closed: None,
             drained: false,
+            mismatch: None,
             max_message: 0,
+            max_datagrams: 16,
+            lose: None,
+            log: None,
+            started: now,
+        }
+    }
+
+    /// Queues frames for sending.
+    pub(crate) fn queue(&mut self, frames: impl IntoIterator<Item = Bytes>) {
+        self.outbox.extend(frames);
+    }
+
+    /// The frames that arrived, without their ids.
+    pub(crate) fn received(&self) -> Vec<Bytes> {
+        self.inbox.iter().map(|(_, frame)| frame.clone()).collect()
+    }
+
+    /// The messages of a kind in the log, with their times.
+    pub(crate) fn sent<'a, T: 'a>(
+        &'a self,
+        pick: impl Fn(&'a Message) -> Option<T> + 'a,
+    ) -> impl Iterator<Item = (Duration, T)> + 'a {
+        let log = self.log.as_ref().expect("the log is kept");
+        log.iter().filter_map(move |(at, message)| Some((*at, pick(message)?)))
+    }
+
+    fn read(&mut self) {
+        if self.reading {
+            while let Some(frame) = self.connection.recv_frame() {
+                self.inbox.push((frame.id().get(), frame.into_bytes()));
+            }
         }
     }
 
@@ -66,31 +112,53 @@ impl Peer {
         if self.finish && self.outbox.is_empty() {
             self.connection.finish(now);
         }
-        if self.reading {
-            while let Some(frame) = self.connection.recv_frame() {
-                self.inbox.push((frame.id().get(), frame.into_bytes()));
-            }
-        }
+        self.read();
         let mut buf = Vec::new();
-        while let Some(transmit) = self.connection.poll_transmit(now, 16, &mut buf) {
+        while let Some(transmit) = self.connection.poll_transmit(now, self.max_datagrams, &mut buf)
+        {
             let run = Bytes::from(std::mem::take(&mut buf));
+            assert!((1..=self.max_datagrams).contains(&transmit.datagrams));
             assert_eq!(run.len().div_ceil(transmit.segment_size), transmit.datagrams);
             for start in (0..run.len()).step_by(transmit.segment_size) {
                 let datagram = run.slice(start..run.len().min(start + transmit.segment_size));
                 self.max_message = self.max_message.max(datagram.len());
-                link.send(now, datagram);
+                if !self.is_lost(now, &datagram) {
+                    link.send(now, datagram);
+                }
             }
         }
+        let mut readable = false;
         while let Some(event) = self.connection.poll_event() {
             match event {
                 Event::PeerFinished => self.peer_finished = true,
                 Event::Finished => self.finished = true,
                 Event::Closed { error } => self.closed = Some(error),
                 Event::Drained => self.drained = true,
-                Event::DialectMismatch { likely } => panic!("dialect mismatch: {likely}"),
-                Event::Readable | Event::Writable => {}
+                Event::DialectMismatch { likely } => self.mismatch = Some(likely),
+                Event::Readable => readable = true,
+                Event::Writable => {}
             }
         }
+        if readable && self.reading {
+            // Taking frames is an input like any other.
+            self.drive(now, link);
+        }
+    }
+}
+
+impl Peer {
+    /// Notes what is sent and asks whether it is to be lost.
+    fn is_lost(&mut self, now: Instant, datagram: &Bytes) -> bool {
+        if self.lose.is_none() && self.log.is_none() {
+            return false;
+        }
+        let message = self.connection.config().codec().decode(datagram.clone()).unwrap();
+        let at = now - self.started;
+        let lost = self.lose.as_mut().is_some_and(|lose| lose(at, &message));
+        if let Some(log) = &mut self.log {
+            log.push((at, message));
+        }
+        lost
     }
 }
 
@@ -111,6 +179,7 @@ impl Pair {
             a_to_b: Link::new(forward.clone(), seed).unwrap(),
             b_to_a: Link::new(backward.clone(), seed ^ 0x5eed).unwrap(),
             steps: 0,
+            standing: 0,
         }
     }
 
@@ -122,25 +191,62 @@ impl Pair {
     /// there was one.
     pub(crate) fn step(&mut self) -> bool {
         self.steps += 1;
-        self.a.drive(self.now, &mut self.a_to_b);
-        self.b.drive(self.now, &mut self.b_to_a);
-        let next = [
-            self.a.connection.poll_timeout(),
-            self.b.connection.poll_timeout(),
-            self.a_to_b.poll_timeout(),
-            self.b_to_a.poll_timeout(),
-        ];
-        let Some(next) = next.into_iter().flatten().min() else { return false };
+        let Some(next) = self.next_deadline() else { return false };
+        self.standing = if next > self.now { 0 } else { self.standing + 1 };
+        assert!(self.standing < 100, "a deadline that never passes:\n{self:#?}");
         self.now = self.now.max(next);
         while let Some(datagram) = self.a_to_b.recv(self.now) {
             let _ = self.b.connection.handle_datagram(self.now, datagram);
+            self.b.read();
         }
         while let Some(datagram) = self.b_to_a.recv(self.now) {
             let _ = self.a.connection.handle_datagram(self.now, datagram);
+            self.a.read();
         }
         self.a.connection.handle_timeout(self.now);
         self.b.connection.handle_timeout(self.now);
         true
+    }
+
+    /// Runs until both ends have nothing left to do, and checks that nothing was left behind.
+    #[track_caller]
+    pub(crate) fn run_to_end(&mut self, limit: Duration) {
+        self.run_until(limit, |pair| [&pair.a, &pair.b].iter().all(|peer| peer.drained));
+        for peer in [&self.a, &self.b] {
+            assert!(peer.connection.is_drained(), "{self:#?}");
+            assert_eq!(peer.connection.poll_timeout(), None, "{self:#?}");
+            assert_eq!(peer.connection.stats().receive_buffered, 0, "{self:#?}");
+        }
+    }
+
+    /// Runs to the end, which has to be a good one on both sides.
+    #[track_caller]
+    pub(crate) fn run_to_good_end(&mut self, limit: Duration) {
+        self.run_to_end(limit);
+        assert_eq!((self.a.closed, self.b.closed), (Some(None), Some(None)), "{self:#?}");
+        assert_eq!((self.a.mismatch, self.b.mismatch), (None, None));
+        assert!(self.a.peer_finished && self.b.peer_finished, "{self:#?}");
+    }
+
+    /// Lets `time` pass.
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.next_deadline().is_some_and(|next| next <= end) && self.step() {}
+        self.now = end;
+    }
+
+    fn next_deadline(&mut self) -> Option<Instant> {
+        self.a.drive(self.now, &mut self.a_to_b);
+        self.b.drive(self.now, &mut self.b_to_a);
+        [
+            self.a.connection.poll_timeout(),
+            self.b.connection.poll_timeout(),
+            self.a_to_b.poll_timeout(),
+            self.b_to_a.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Steps until `done`, at most for `limit` of virtual time.
@@ -148,20 +254,19 @@ impl Pair {
     pub(crate) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !done(self) {
-            assert!(self.step(), "nothing left to happen:\n{self:#?}");
+            let more = self.step();
+            assert!(more || done(self), "nothing left to happen:\n{self:#?}");
             assert!(self.now <= end, "not done after {limit:?}:\n{self:#?}");
             assert!(self.steps < 20_000_000, "busy loop:\n{self:#?}");
         }
-    }
-
-    pub(crate) fn run_to_quiet(&mut self, limit: Duration) {
-        let end = self.now + limit;
-        while self.now <= end && self.step() {}
     }
 }
 
 impl std::fmt::Debug for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for link in [&self.a_to_b, &self.b_to_a] {
+            writeln!(f, "{:?} {:?}", link.config(), link.stats())?;
+        }
         for (name, peer) in [("a", &self.a), ("b", &self.b)] {
             writeln!(
                 f,
@@ -174,6 +279,12 @@ impl std::fmt::Debug for Pair {
                 peer.closed,
                 peer.connection.stats()
             )?;
+            for (at, message) in peer.log.iter().flatten().rev().take(12) {
+                match message {
+                    Message::Segment(segment) => writeln!(f, "{at:?} {:?}", segment.header)?,
+                    other => writeln!(f, "{at:?} {other:?}")?,
+                }
+            }
         }
         Ok(())
     }

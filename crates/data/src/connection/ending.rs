@@ -1,0 +1,211 @@
+//! The ways in which a session ends.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use towline_wire::Dialect;
+use towline_wire::data::FrameId;
+
+use super::{Connection, State};
+use crate::acks::Acks;
+use crate::event::ConnectionError;
+use crate::timer::Timer;
+
+/// How often a terminating segment is sent that nothing acknowledges, and how far apart.
+const FAREWELLS: u8 = 3;
+pub(super) const FAREWELL_SPACING: Duration = Duration::from_millis(50);
+
+/// Silence after which the peer is taken to be gone when all that lacks is the acknowledgement of our
+/// terminating frame, the peer having finished too.
+const LAST_ACK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Silence lasts this many of the times after which a peer repeats itself before it is more than the path's
+/// doing; a peer that has nothing to do but to repeat itself doubles them.
+const PATH_PATIENCE: u32 = 8;
+const LAST_PATIENCE: u32 = 32;
+
+/// What is waited after the end for a peer that repeats itself: as many times our own timeout, and at least.
+const DRAIN_PATIENCE: u32 = 64;
+const MIN_DRAIN_TIME: Duration = Duration::from_millis(250);
+/// In initial round trips: three repetitions of a peer that has measured nothing.
+const UNMEASURED_DRAIN: u32 = 22;
+
+/// A terminating segment that nobody acknowledges, sent a few times.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Farewell {
+    pub(super) id: FrameId,
+    pub(super) left: u8,
+    pub(super) due: bool,
+}
+
+impl Connection {
+    /// The peer owes us something and has been silent for long enough?
+    pub(super) fn check_silence(&mut self, now: Instant) {
+        let Some((limit, verdict)) = self.silence_limit() else { return };
+        let due = self.last_heard + limit;
+        let stuck = self.config.progress_timeout.map(|limit| self.last_progress + limit);
+        if due <= now {
+            match verdict {
+                Some(error) => self.fail(now, error),
+                None => {
+                    if !self.recv.is_finished() {
+                        self.recv.finish();
+                        self.events.peer_finished = true;
+                    }
+                    self.close(now);
+                }
+            }
+        } else if self.send.awaits_acknowledgement() && stuck.is_some_and(|at| at <= now) {
+            self.fail(now, ConnectionError::NoProgress);
+        } else {
+            self.timers
+                .set(Timer::Idle, stuck.filter(|at| *at > now).map_or(due, |at| at.min(due)));
+        }
+    }
+
+    /// How long the peer may be silent as things stand, and what it means if it is silent for longer.
+    fn silence_limit(&self) -> Option<(Duration, Option<ConnectionError>)> {
+        if self.state != State::Open {
+            return None;
+        }
+        let config = &self.config;
+        let literal = config.close_on_peer_finish || config.codec.dialect() == Dialect::Hoprnet;
+        let reliable = config.is_reliable();
+        let awaits = self.send.awaits_acknowledgement();
+        // However short the configured time, the path has to be given its own.
+        let repetition = self.probe_timeout(false);
+        let linger = config.linger.max(repetition * PATH_PATIENCE).min(config.idle_timeout);
+        if self.recv.is_finished() && self.finishing && self.send.only_terminating_left() {
+            // All data is acknowledged and the peer has finished: it may well be gone by now.
+            return Some((self.last_patience().min(config.idle_timeout), None));
+        }
+        if reliable && self.recv.knows_end() && self.recv.has_gaps() {
+            return Some((linger, Some(ConnectionError::PeerClosed)));
+        }
+        if literal && self.recv.is_finished() && awaits {
+            // After its local close a deployed peer acknowledges nothing.
+            return Some((linger, Some(ConnectionError::PeerClosed)));
+        }
+        let sent_all = self.finishing && self.send.is_empty();
+        let lacks = self.recv.holds_frames() || (reliable && self.recv.has_gaps());
+        if literal && sent_all && !lacks {
+            // It closes when we do and says so once: that message may be lost.
+            return Some((linger, None));
+        }
+        let owes = awaits || (reliable && self.recv.has_gaps());
+        owes.then_some((config.idle_timeout, Some(ConnectionError::TimedOut)))
+    }
+
+    /// What follows from any input: events, the end of a direction, deadlines.
+    pub(super) fn settle(&mut self, now: Instant) {
+        match self.state {
+            State::Open => {}
+            State::Draining { until } => {
+                // The peer repeats itself until an answer gets through.
+                let at = (self.last_heard + self.drain_time()).min(until);
+                self.timers.set(Timer::Linger, at);
+                return;
+            }
+            State::Drained | State::Failed(_) => return,
+        }
+        if self.blocked && self.send.has_room(self.config.frame_size) {
+            self.blocked = false;
+            self.events.writable = true;
+        }
+        if self.recv.is_finished() && !self.peer_finished {
+            self.peer_finished = true;
+            self.events.peer_finished = true;
+            self.acks.send_now();
+            if self.config.close_on_peer_finish && !self.finishing {
+                self.finishing = true;
+                self.send.push(Bytes::new(), true);
+            }
+        }
+        if self.finishing && self.send.is_empty() && !self.finished {
+            self.finished = true;
+            self.events.finished = true;
+            if !self.config.is_reliable() {
+                self.say_farewell(now, self.send.next_id() - 1, FAREWELLS - 1);
+            }
+        }
+        if self.finished && self.peer_finished {
+            self.close(now);
+            return;
+        }
+        match self.silence_limit() {
+            Some((limit, _)) => {
+                if !self.timers.is_set(Timer::Idle) {
+                    // Until now the peer owed us nothing, and its silence meant nothing.
+                    self.last_heard = now;
+                }
+                let limit = self.config.progress_timeout.map_or(limit, |stuck| stuck.min(limit));
+                self.timers.set_no_later(Timer::Idle, now + limit);
+            }
+            None => self.timers.clear(Timer::Idle),
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.state = State::Draining { until: now + self.config.linger };
+        self.events.closed = true;
+        self.send.clear();
+        for timer in [Timer::Request, Timer::Skip, Timer::Idle, Timer::Pace] {
+            self.timers.clear(timer);
+        }
+        if self.farewell.is_none() {
+            self.timers.clear(Timer::Probe);
+        }
+        self.last_heard = now;
+        self.settle(now);
+    }
+
+    /// How long a peer with our timers takes to get its last word through a bad path.
+    fn last_patience(&self) -> Duration {
+        (self.probe_timeout(false) * LAST_PATIENCE).max(LAST_ACK_PATIENCE)
+    }
+
+    /// How long to wait for the peer's next repetition, should our answers get lost: some six of them, which
+    /// back off, on a short path, and no longer than such a peer waits for us.
+    fn drain_time(&self) -> Duration {
+        if self.config.is_reliable() {
+            // A side that hardly sent has measured nothing, but may have an idea.
+            let timeout = match (self.rtt.measured(), self.doubtful_rtt) {
+                (None, Some(rtt)) => (rtt * 3).min(self.probe_timeout(false)),
+                _ => self.probe_timeout(false),
+            };
+            // Neither may the peer have, unless it sent more than fits one window.
+            let floor = if self.recv.is_past_window() {
+                MIN_DRAIN_TIME
+            } else {
+                (self.config.initial_rtt * UNMEASURED_DRAIN).max(MIN_DRAIN_TIME)
+            };
+            (timeout * DRAIN_PATIENCE).max(floor).min(self.last_patience())
+        } else {
+            FAREWELL_SPACING * u32::from(FAREWELLS)
+        }
+    }
+
+    pub(super) fn fail(&mut self, now: Instant, error: ConnectionError) {
+        self.state = State::Failed(error);
+        self.events.closed = true;
+        self.requests.clear();
+        self.acks = Acks::default();
+        self.timers.clear_all();
+        // The peer learns that nothing more comes. One id is left out so that it cannot take this for
+        // a good end; deployed peers do not bear holes.
+        let unsent = self.send.first_unsent_id();
+        let said = self.finishing && unsent == self.send.next_id();
+        let hole = self.config.codec.dialect() != Dialect::Hoprnet;
+        self.say_farewell(now, unsent - u64::from(said) + u64::from(hole), FAREWELLS);
+        self.send.clear();
+        self.recv.clear();
+    }
+
+    /// Sends a terminating segment `copies` times without waiting for an acknowledgement.
+    fn say_farewell(&mut self, now: Instant, id: u64, copies: u8) {
+        let id = u32::try_from(id).ok().and_then(FrameId::new).unwrap_or(FrameId::LAST);
+        let due = matches!(self.state, State::Failed(_));
+        self.farewell = Some(Farewell { id, left: copies, due });
+        self.timers.set(Timer::Probe, now + FAREWELL_SPACING);
+    }
+}

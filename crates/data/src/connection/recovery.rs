@@ -1,0 +1,141 @@
+//! When to acknowledge, to ask for what is missing, to give it up, and to send again without being asked.
+
+use std::time::{Duration, Instant};
+
+use towline_wire::Dialect;
+
+use super::{Connection, State};
+use crate::config::{Delivery, Timing};
+use crate::event::ConnectionError;
+use crate::recv::Patience;
+use crate::timer::Timer;
+
+/// An acknowledgement waits for this share of a round trip, within these bounds.
+const ACK_RTT_SHARE: u32 = 8;
+const MIN_ACK_DELAY: Duration = Duration::from_millis(1);
+const MAX_ADAPTIVE_ACK_DELAY: Duration = Duration::from_millis(25);
+
+/// Reordering is given this share of a round trip before a gap is requested, and at least this long.
+const REORDER_RTT_SHARE: u32 = 4;
+pub(super) const MIN_REORDER_TIME: Duration = Duration::from_millis(1);
+/// The newest frame is given at least this long to become complete.
+const MIN_TAIL_TIME: Duration = Duration::from_millis(5);
+
+/// Deployed peers batch acknowledgements for 50 ms and must not get a frame again before that.
+const HOPRNET_ACK_BATCH: Duration = Duration::from_millis(75);
+const HOPRNET_MIN_PROBE: Duration = Duration::from_millis(150);
+
+impl Connection {
+    /// Asks for the segments whose time is over.
+    pub(super) fn request_missing(&mut self, now: Instant) {
+        if !self.config.is_reliable() || self.state != State::Open {
+            return;
+        }
+        let max = 2 * self.config.codec.max_request_entries();
+        let patience = self.receive_patience();
+        self.requests.clear();
+        if let Some(next) = self.recv.requests_due(now, patience, max, &mut self.requests) {
+            self.timers.set_no_later(Timer::Request, next.max(now + MIN_REORDER_TIME));
+        }
+    }
+
+    pub(super) fn skip_gaps(&mut self, now: Instant) {
+        if self.config.is_reliable() {
+            return;
+        }
+        let timeout = match self.config.timing {
+            Timing::Adaptive if self.config.delivery == Delivery::Ordered => {
+                let path = self.rtt.smoothed() / REORDER_RTT_SHARE;
+                path.max(MIN_TAIL_TIME).min(self.config.frame_timeout)
+            }
+            _ => self.config.frame_timeout,
+        };
+        if let Some(next) = self.recv.skip_gaps(now, timeout) {
+            self.timers.set(Timer::Skip, next);
+        }
+        self.events.readable |= self.recv.has_ready();
+    }
+
+    /// Our own retransmission: for the tail, for what requests cannot name, and for lost requests.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if let Some(farewell) = &mut self.farewell {
+            farewell.due = true;
+            return;
+        }
+        if !self.send.awaits_acknowledgement() || self.state != State::Open {
+            return;
+        }
+        let flowing = now.saturating_duration_since(self.last_progress) < self.rtt.patience();
+        let timeout = self.probe_timeout(flowing);
+        let overdue = self.send.overdue(now, timeout, flowing);
+        if overdue.segments > 0 {
+            self.stats.timeouts += 1;
+            self.probe_credit = overdue.segments;
+            if overdue.lost > 0 {
+                self.controller.on_lost(now, overdue.lost);
+                if !flowing {
+                    self.controller.on_stalled(now);
+                }
+            }
+            if self.over_limit(overdue.retransmissions) {
+                self.fail(now, ConnectionError::RetransmissionLimit);
+                return;
+            }
+        }
+        let next = overdue.next.unwrap_or(now + timeout).max(now + MIN_REORDER_TIME);
+        self.timers.set(Timer::Probe, next);
+    }
+
+    pub(super) fn over_limit(&self, retransmissions: u32) -> bool {
+        self.config.max_retransmissions.is_some_and(|limit| retransmissions > limit)
+    }
+
+    pub(super) fn ack_delay(&self) -> Duration {
+        match self.config.timing {
+            Timing::Fixed => self.config.ack_delay,
+            Timing::Adaptive => (self.rtt.smoothed() / ACK_RTT_SHARE)
+                .clamp(MIN_ACK_DELAY, MAX_ADAPTIVE_ACK_DELAY)
+                .min(self.config.ack_delay),
+        }
+    }
+
+    pub(super) fn reorder_time(&self) -> Duration {
+        match self.config.timing {
+            Timing::Fixed => self.config.frame_timeout,
+            Timing::Adaptive => (self.rtt.smoothed() / REORDER_RTT_SHARE)
+                .max(MIN_REORDER_TIME)
+                .min(self.config.frame_timeout),
+        }
+    }
+
+    pub(super) fn receive_patience(&self) -> Patience {
+        let reordering = self.reorder_time();
+        match self.config.timing {
+            Timing::Fixed => Patience {
+                reordering,
+                tail: reordering,
+                repeat: reordering,
+                answer: reordering * 2,
+            },
+            Timing::Adaptive => Patience {
+                reordering,
+                tail: self.rtt.smoothed().max(MIN_TAIL_TIME).min(self.config.frame_timeout),
+                repeat: reordering / 2,
+                answer: self.rtt.patience(),
+            },
+        }
+    }
+
+    /// How long a frame may stay unacknowledged. While acknowledgements flow, the peer has time to
+    /// miss something and to ask for it; at the tail there may be nothing that makes it ask.
+    pub(super) fn probe_timeout(&self, flowing: bool) -> Duration {
+        let patience = self.rtt.patience();
+        let adaptive = if flowing { patience + self.rtt.smoothed() } else { patience };
+        let floor = match (self.config.codec.dialect(), self.config.timing) {
+            (Dialect::Hoprnet, _) => (patience + HOPRNET_ACK_BATCH).max(HOPRNET_MIN_PROBE),
+            (_, Timing::Fixed) => self.config.frame_timeout + self.config.ack_delay,
+            _ => Duration::ZERO,
+        };
+        adaptive.max(floor)
+    }
+}

@@ -1,0 +1,259 @@
+//! Peers that mean harm.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use towline_netsim::LinkConfig;
+use towline_wire::data::{FrameId, Message, MissingSegments, RequestEntry, Segment, SegmentHeader};
+use towline_wire::{Dialect, Mtu};
+
+use super::law::some_datagram;
+use super::pair::Pair;
+use super::random::{for_each_seed, frames, payload};
+use crate::{Config, ConfigBuilder, Connection, Mode};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+const BUFFER: usize = 300_000;
+
+fn builder() -> ConfigBuilder {
+    Config::builder(Dialect::Rfc0007, Mtu::new(1000).unwrap()).receive_buffer(BUFFER)
+}
+
+fn id(id: u32) -> FrameId {
+    FrameId::new(id).unwrap()
+}
+
+/// One connection and a peer that is nothing but a test.
+struct Victim {
+    connection: Connection,
+    now: Instant,
+    sent: Vec<Bytes>,
+}
+
+impl Victim {
+    fn new(config: ConfigBuilder) -> Self {
+        let now = super::epoch();
+        let config = Arc::new(config.build().unwrap());
+        Self { connection: Connection::new(config, now), now, sent: Vec::new() }
+    }
+
+    fn poll(&mut self) {
+        let mut buf = Vec::new();
+        while let Some(transmit) = self.connection.poll_transmit(self.now, 16, &mut buf) {
+            let run = Bytes::from(std::mem::take(&mut buf));
+            for start in (0..run.len()).step_by(transmit.segment_size) {
+                self.sent.push(run.slice(start..run.len().min(start + transmit.segment_size)));
+            }
+        }
+        while self.connection.poll_event().is_some() {}
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.poll();
+        while let Some(at) = self.connection.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.connection.handle_timeout(self.now);
+            self.poll();
+        }
+        self.now = end;
+    }
+
+    fn segment(&mut self, header: SegmentHeader, data: Bytes) {
+        self.feed(&Message::Segment(Segment { header, data }));
+    }
+
+    fn feed(&mut self, message: &Message) {
+        let mut datagram = Vec::new();
+        self.connection.config().codec().encode(message, &mut datagram).unwrap();
+        self.raw(datagram.into());
+    }
+
+    fn raw(&mut self, datagram: Bytes) {
+        let _ = self.connection.handle_datagram(self.now, datagram);
+        self.poll();
+    }
+
+    fn request(&mut self, frames: std::ops::RangeInclusive<u32>) {
+        let mut datagram = Vec::new();
+        let entries =
+            frames.map(|frame| RequestEntry { frame_id: id(frame), missing: MissingSegments::ALL });
+        let codec = self.connection.config().codec();
+        codec.encode_request(entries.take(codec.max_request_entries()), &mut datagram).unwrap();
+        self.raw(datagram.into());
+    }
+
+    fn acknowledge(&mut self, frames: std::ops::RangeInclusive<u32>) {
+        let mut datagram = Vec::new();
+        self.connection
+            .config()
+            .codec()
+            .encode_acknowledgement(frames.map(id), &mut datagram)
+            .unwrap();
+        self.raw(datagram.into());
+    }
+}
+
+#[test]
+fn a_flood_of_incomplete_frames_is_kept_within_the_buffer() {
+    for mode in [Mode::Reliable, Mode::Unreliable] {
+        let mut victim = Victim::new(builder().mode(mode));
+        for round in 0..8 {
+            for frame in 1..=400 {
+                let header = SegmentHeader::new(id(frame), round, 64).unwrap();
+                victim.segment(header, payload(900, frame));
+                let kept = victim.connection.stats().receive_buffered;
+                assert!(kept <= BUFFER + 64 * 1064, "{kept}");
+            }
+        }
+    }
+}
+
+#[test]
+fn small_segments_that_claim_long_frames_pay_for_their_lists() {
+    let mut victim = Victim::new(builder());
+    for frame in 1..=255 {
+        victim.segment(SegmentHeader::new(id(frame), 3, 64).unwrap(), Bytes::new());
+    }
+    let stats = victim.connection.stats();
+    assert!(stats.segments_received as usize <= BUFFER / (64 * 32), "{stats:?}");
+}
+
+#[test]
+fn a_flood_that_nobody_reads_is_kept_within_the_buffer() {
+    let mut victim = Victim::new(builder());
+    for frame in 1..=5000 {
+        victim.segment(SegmentHeader::single(id(frame)), payload(900, frame));
+    }
+    assert!(victim.connection.stats().receive_buffered <= BUFFER + 1064);
+}
+
+#[test]
+fn duplicates_at_line_rate_are_answered_at_the_pace_of_acknowledgements() {
+    let mut victim = Victim::new(builder());
+    for frame in 1..=10 {
+        victim.segment(SegmentHeader::single(id(frame)), payload(900, frame));
+    }
+    victim.wait(MS(1000));
+    let before = victim.sent.len();
+    for _ in 0..10_000 {
+        victim.segment(SegmentHeader::single(id(5)), payload(900, 5));
+        victim.wait(Duration::from_micros(100));
+    }
+    // A second, and at least a millisecond between any two.
+    assert!(victim.sent.len() - before <= 1000, "{}", victim.sent.len() - before);
+}
+
+#[test]
+fn a_request_storm_is_answered_once_a_round_trip() {
+    for measured in [true, false] {
+        let mut victim = Victim::new(builder().initial_rtt(MS(40)));
+        let now = victim.now;
+        for salt in 0..21 {
+            victim.connection.send_frame(now, payload(900, salt)).unwrap();
+        }
+        victim.wait(MS(40));
+        if measured {
+            victim.acknowledge(1..=1);
+        }
+        let before = victim.sent.len();
+        for _ in 0..10_000 {
+            victim.request(2..=21);
+            victim.wait(Duration::from_micros(100));
+        }
+        // 20 segments, a second, 35 ms from one answer to the next; and what our own timer adds.
+        let answers = victim.sent.len() - before;
+        assert!(answers <= 20 * (1000 / 35 + 1) + 100, "{answers}");
+    }
+}
+
+#[test]
+fn acknowledgements_and_requests_of_what_was_never_sent_are_counted() {
+    let mut victim = Victim::new(builder());
+    victim.acknowledge(1..=100);
+    victim.request(1..=100);
+    assert_eq!(victim.connection.stats().unexpected, 200);
+    assert!(victim.sent.is_empty());
+}
+
+#[test]
+fn a_frame_that_was_not_sent_whole_cannot_be_acknowledged_away() {
+    let mut victim = Victim::new(builder());
+    victim.acknowledge(1..=5);
+    let now = victim.now;
+    victim.connection.send_frame(now, payload(900, 1)).unwrap();
+    victim.poll();
+    assert_eq!(victim.sent.len(), 1);
+}
+
+#[test]
+fn the_first_count_of_a_frame_decides() {
+    let mut victim = Victim::new(builder());
+    victim.segment(SegmentHeader::new(id(1), 0, 2).unwrap(), payload(10, 1));
+    victim.segment(SegmentHeader::new(id(1), 0, 1).unwrap(), payload(10, 2));
+    victim.segment(SegmentHeader::new(id(1), 2, 3).unwrap(), payload(10, 3));
+    assert!(victim.connection.recv_frame().is_none());
+    victim.segment(SegmentHeader::new(id(1), 1, 2).unwrap(), payload(10, 4));
+    assert_eq!(victim.connection.recv_frame().unwrap().len(), 20);
+}
+
+#[test]
+fn a_terminating_frame_before_the_last_data_is_ignored() {
+    let mut victim = Victim::new(builder());
+    victim.segment(SegmentHeader::single(id(1)), payload(10, 1));
+    victim.segment(SegmentHeader::single(id(4)), payload(10, 4));
+    for low in 1..=3 {
+        victim.segment(SegmentHeader::terminating(id(low)), Bytes::new());
+    }
+    for frame in [2, 3] {
+        victim.segment(SegmentHeader::single(id(frame)), payload(10, frame));
+    }
+    let count = std::iter::from_fn(|| victim.connection.recv_frame()).count();
+    assert_eq!((count, victim.connection.is_closed()), (4, false));
+}
+
+#[test]
+fn a_terminating_frame_that_never_comes_in_reach_ends_the_session_with_an_error() {
+    let mut victim = Victim::new(builder());
+    victim.segment(SegmentHeader::terminating(id(u32::MAX)), Bytes::new());
+    victim.wait(Duration::from_secs(15));
+    assert!(victim.connection.is_closed() && !victim.connection.is_end_of_stream());
+}
+
+#[test]
+fn a_terminating_frame_may_carry_data_which_is_ignored() {
+    let mut victim = Victim::new(builder());
+    // No encoder writes one: its header, one byte, and the length that says so.
+    let mut datagram = Vec::new();
+    let codec = victim.connection.config().codec();
+    codec.encode_segment(SegmentHeader::terminating(id(1)), &[], &mut datagram).unwrap();
+    datagram[3] += 1;
+    datagram.push(7);
+    victim.raw(datagram.into());
+    assert!(victim.connection.recv_frame().is_none() && victim.connection.is_end_of_stream());
+}
+
+#[test]
+fn noise_on_the_path_does_not_keep_honest_data_from_arriving() {
+    for_each_seed(100, |seed, rng| {
+        let config = Arc::new(builder().build().unwrap());
+        let mut pair = Pair::new(&config, &LinkConfig::default().with_delay(MS(10)), seed);
+        let sent = frames(200, 3000);
+        pair.a.queue(sent.clone());
+        while pair.b.inbox.len() < sent.len() && pair.step() {
+            let now = pair.now;
+            assert!(pair.elapsed() < Duration::from_secs(60), "{pair:#?}");
+            // Requests and acknowledgements from B that A's peer could have sent itself, but no
+            // segments: those would be data.
+            let datagram = some_datagram(rng, &config);
+            if matches!(config.codec().decode(datagram.clone()), Ok(Message::Request(_))) {
+                let _ = pair.a.connection.handle_datagram(now, datagram);
+            }
+            // Datagrams of nobody's making.
+            let _ =
+                pair.b.connection.handle_datagram(now, Bytes::from_static(b"\x01\x00\x00\x01x"));
+        }
+        assert!(pair.b.received() == sent, "{pair:#?}");
+    });
+}

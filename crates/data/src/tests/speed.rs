@@ -1,0 +1,362 @@
+//! What the congestion control reaches on emulated paths, in virtual time: a table with floors, so that
+//! an algorithm that is slower, greedier or less fair fails and shows by how much. The table is also
+//! printed if `SPEED_TABLE` is set.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use towline_netsim::{Link, LinkConfig, Loss};
+use towline_wire::{Dialect, Mtu};
+
+use crate::{Config, Connection};
+
+const MTU: usize = 1000;
+const SEED: u64 = 7;
+const MBIT: u64 = 1_000_000 / 8;
+const MS: Duration = Duration::from_millis(1);
+
+/// A path, the sessions on it, and what is the least that they have to reach.
+struct Scenario {
+    name: String,
+    /// Of the bottleneck, bytes per second; `None` has no bottleneck.
+    rate: Option<u64>,
+    rtt: Duration,
+    /// Of the forward direction, in bandwidth-delay products.
+    queue: f64,
+    loss: Loss,
+    loss_share: f64,
+    /// For how long there is only a small message every 100 ms, before it is bulk.
+    chat: Duration,
+    /// When each session starts.
+    starts: Vec<Duration>,
+    time: Duration,
+    /// The time from which on shares are compared.
+    settled: Duration,
+    floors: Floors,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Floors {
+    /// Of what the path can carry, the share that arrives, once.
+    goodput: f64,
+    /// At most this is sent for a byte to arrive, over what loss makes necessary.
+    offered: f64,
+    /// Round trips until nine tenths of the rate are used.
+    start: f64,
+    /// Of the round trip, the 95th percentile of what the queue adds.
+    queue: f64,
+    /// Jain's index of the sessions' shares.
+    fairness: f64,
+    /// Bytes per second that arrive, once.
+    rate: f64,
+}
+
+/// No floor at all.
+const ANY: Floors = Floors {
+    goodput: 0.0,
+    offered: f64::MAX,
+    start: f64::INFINITY,
+    queue: f64::MAX,
+    fairness: 0.0,
+    rate: 0.0,
+};
+
+struct Reached {
+    goodput: f64,
+    offered: f64,
+    start: f64,
+    queue: f64,
+    fairness: f64,
+    /// Bytes per second that arrived, once.
+    rate: f64,
+    dropped: u64,
+    timeouts: u64,
+    duplicates: u64,
+}
+
+impl Reached {
+    fn meets(&self, floors: &Floors) -> bool {
+        self.goodput >= floors.goodput
+            && self.offered <= floors.offered
+            && self.start <= floors.start
+            && self.queue <= floors.queue
+            && self.fairness >= floors.fairness
+            && self.rate >= floors.rate
+    }
+}
+
+struct Flow {
+    start: Instant,
+    sender: Connection,
+    receiver: Connection,
+    received: u64,
+    received_settled: u64,
+}
+
+type Datagram = (usize, Bytes);
+
+impl Scenario {
+    /// 100 Mbit/s, 40 ms, a queue of one bandwidth-delay product, one session for eight seconds.
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            rate: Some(100 * MBIT),
+            rtt: 40 * MS,
+            queue: 1.0,
+            loss: Loss::None,
+            loss_share: 0.0,
+            chat: Duration::ZERO,
+            starts: vec![Duration::ZERO],
+            time: Duration::from_secs(8),
+            settled: Duration::ZERO,
+            floors: ANY,
+        }
+    }
+
+    fn random_loss(share: f64) -> Self {
+        let loss = if share > 0.0 { Loss::Random(share) } else { Loss::None };
+        Self { loss, loss_share: share, ..Self::new(&format!("{} % loss", share * 100.0)) }
+    }
+
+    fn path(name: &str, rate: u64, rtt: Duration) -> Self {
+        Self { rate: Some(rate), rtt, ..Self::new(name) }
+    }
+
+    fn run(&self) -> Reached {
+        let config = Config::builder(Dialect::Rfc0007, Mtu::new(MTU).unwrap()).build().unwrap();
+        let config = Arc::new(config);
+        let mut link = LinkConfig::default().with_delay(self.rtt / 2).with_loss(self.loss);
+        if let Some(rate) = self.rate {
+            let product = rate as f64 * self.rtt.as_secs_f64();
+            link = link.with_rate(rate, ((product * self.queue) as usize).max(16 * MTU));
+        }
+        let mut forward: Link<Datagram> = Link::new(link.clone(), SEED).unwrap();
+        let mut backward: Link<Datagram> = Link::new(link, SEED ^ 0x5eed).unwrap();
+
+        let began = super::epoch();
+        let mut now = began;
+        let mut flows: Vec<Flow> = self
+            .starts
+            .iter()
+            .map(|&start| Flow {
+                start: began + start,
+                sender: Connection::new(config.clone(), began + start),
+                receiver: Connection::new(config.clone(), began + start),
+                received: 0,
+                received_settled: 0,
+            })
+            .collect();
+        let frame = Bytes::from(vec![7; config.frame_size()]);
+        let sample_time = (self.rtt / 20).max(MS / 10);
+        let mut sample_at = began;
+        let mut queues = Vec::new();
+        let mut slot = (began + self.chat + self.rtt, 0);
+        let mut chat_at = began;
+        let mut filled = None;
+        let mut buf = Vec::new();
+        let end = began + self.chat + self.time;
+        while now < end {
+            for (index, flow) in flows.iter_mut().enumerate() {
+                if now < flow.start {
+                    continue;
+                }
+                if now < began + self.chat {
+                    if now >= chat_at {
+                        flow.sender.send_frame(now, frame.slice(..100)).unwrap();
+                        chat_at = now + 100 * MS;
+                    }
+                } else {
+                    while flow.sender.send_frame(now, frame.clone()).is_ok() {}
+                }
+                while let Some(frame) = flow.receiver.recv_frame() {
+                    flow.received += frame.len() as u64;
+                    if now >= began + self.settled {
+                        flow.received_settled += frame.len() as u64;
+                    }
+                }
+                for (connection, link) in
+                    [(&mut flow.sender, &mut forward), (&mut flow.receiver, &mut backward)]
+                {
+                    while let Some(transmit) = connection.poll_transmit(now, 16, &mut buf) {
+                        let run = Bytes::from(std::mem::take(&mut buf));
+                        for start in (0..run.len()).step_by(transmit.segment_size) {
+                            let end = run.len().min(start + transmit.segment_size);
+                            link.send(now, (index, run.slice(start..end)));
+                        }
+                    }
+                    while connection.poll_event().is_some() {}
+                }
+            }
+            let timeouts = flows.iter().flat_map(|flow| {
+                let waits = (now < flow.start).then_some(flow.start);
+                [waits, flow.sender.poll_timeout(), flow.receiver.poll_timeout()]
+            });
+            let next = timeouts
+                .chain([
+                    forward.poll_timeout(),
+                    backward.poll_timeout(),
+                    Some(sample_at),
+                    Some(slot.0),
+                ])
+                .flatten()
+                .min();
+            now = now.max(next.unwrap());
+            while let Some((index, datagram)) = forward.recv(now) {
+                flows[index].receiver.handle_datagram(now, datagram).unwrap();
+            }
+            while let Some((index, datagram)) = backward.recv(now) {
+                flows[index].sender.handle_datagram(now, datagram).unwrap();
+            }
+            for flow in &mut flows {
+                flow.sender.handle_timeout(now);
+                flow.receiver.handle_timeout(now);
+            }
+            if now >= sample_at {
+                sample_at += sample_time;
+                queues.push(forward.stats().queue_bytes);
+            }
+            if now >= slot.0 {
+                let arrived = forward.stats().delivered_bytes;
+                let full = self.rate.unwrap_or(0) as f64
+                    * self.rtt.as_secs_f64()
+                    * (1.0 - self.loss_share)
+                    * 0.9;
+                if filled.is_none() && (arrived - slot.1) as f64 >= full {
+                    filled = Some(now - began - self.chat);
+                }
+                slot = (slot.0 + self.rtt, arrived);
+            }
+        }
+
+        queues.sort_unstable();
+        let received: u64 = flows.iter().map(|flow| flow.received).sum();
+        let rate = received as f64 / self.time.as_secs_f64();
+        let codec = config.codec();
+        let payload = codec.max_segment_data() as f64 / codec.max_message_len() as f64;
+        let possible = self.rate.map_or(f64::MAX, |rate| rate as f64) * payload;
+        let sent: u64 = flows.iter().map(|flow| flow.sender.stats().bytes_sent).sum();
+        let shares = flows.iter().map(|flow| flow.received_settled as f64);
+        let squares: f64 = shares.clone().map(|share| share * share).sum();
+        let queue = queues[queues.len() * 95 / 100] as f64
+            / self.rate.map_or(f64::MAX, |rate| rate as f64 * self.rtt.as_secs_f64());
+        Reached {
+            goodput: rate / possible / (1.0 - self.loss_share),
+            offered: sent as f64 * payload * (1.0 - self.loss_share) / received as f64,
+            start: filled.map_or(f64::INFINITY, |time| time.as_secs_f64() / self.rtt.as_secs_f64()),
+            queue,
+            fairness: shares.sum::<f64>().powi(2) / squares / flows.len() as f64,
+            rate,
+            dropped: forward.stats().queue_dropped,
+            timeouts: flows.iter().map(|flow| flow.sender.stats().timeouts).sum(),
+            duplicates: flows.iter().map(|flow| flow.receiver.stats().segments_duplicate).sum(),
+        }
+    }
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for (share, goodput, start) in [
+        (0.0, 0.95, 10.0),
+        (0.001, 0.95, 10.0),
+        (0.01, 0.93, 12.0),
+        (0.03, 0.89, 16.0),
+        (0.05, 0.86, 18.0),
+        (0.1, 0.79, 20.0),
+        (0.2, 0.5, 40.0),
+    ] {
+        let floors = Floors { goodput, offered: 1.1, start, queue: 0.3, fairness: 0.99, ..ANY };
+        all.push(Scenario { floors, ..Scenario::random_loss(share) });
+    }
+    let bulk =
+        Floors { goodput: 0.94, offered: 1.05, start: 12.0, queue: 0.27, fairness: 0.99, ..ANY };
+    all.push(Scenario {
+        loss: Loss::bursts(0.03, 8.0).unwrap(),
+        loss_share: 0.03,
+        floors: Floors { goodput: 0.9, ..bulk },
+        ..Scenario::new("3 % in bursts")
+    });
+    all.push(Scenario { queue: 5.0, floors: bulk, ..Scenario::new("deep queue") });
+    all.push(Scenario { queue: 0.25, floors: bulk, ..Scenario::new("short queue") });
+    let shortest = Floors { goodput: 0.9, ..bulk };
+    all.push(Scenario { queue: 0.1, floors: shortest, ..Scenario::new("shortest queue") });
+    all.push(Scenario {
+        name: "short queue, 5 %".into(),
+        queue: 0.25,
+        floors: Floors { goodput: 0.8, start: 24.0, ..bulk },
+        ..Scenario::random_loss(0.05)
+    });
+    all.push(Scenario { chat: 2000 * MS, floors: bulk, ..Scenario::new("bulk after chat") });
+    for (name, flows, stagger, fairness) in [
+        ("2 sessions", 2, 0, 0.97),
+        ("2 sessions, 1 s apart", 2, 1000, 0.95),
+        ("10 sessions", 10, 0, 0.95),
+        ("10, 0.1 s apart", 10, 100, 0.9),
+    ] {
+        all.push(Scenario {
+            starts: (0..flows).map(|n| n * stagger * MS).collect(),
+            time: Duration::from_secs(10),
+            settled: Duration::from_secs(5),
+            floors: Floors { goodput: 0.95, queue: 0.8, fairness, ..bulk },
+            ..Scenario::new(name)
+        });
+    }
+    for (name, mbit, rtt, goodput, offered) in [
+        ("1 Mbit/s, 1 ms", 1, 1, 0.93, 1.5),
+        ("1 Mbit/s, 40 ms", 1, 40, 0.9, 1.35),
+        ("1 Mbit/s, 300 ms", 1, 300, 0.75, 1.3),
+        ("10 Mbit/s, 40 ms", 10, 40, 0.95, 1.15),
+        ("30 Mbit/s, 300 ms", 30, 300, 0.6, 1.05),
+        ("100 Mbit/s, 1 ms", 100, 1, 0.88, 1.2),
+        ("1 Gbit/s, 1 ms", 1000, 1, 0.92, 1.15),
+        ("1 Gbit/s, 10 ms", 1000, 10, 0.9, 1.05),
+        // What 255 frames of eight segments allow, less the time it takes to get there.
+        ("1 Gbit/s, 300 ms", 1000, 300, 0.03, 1.05),
+    ] {
+        let floors = Floors { goodput, offered, ..ANY };
+        // The fastest paths need no eight seconds to settle.
+        let time = if mbit == 1000 && rtt < 100 { 1500 * MS } else { 8000 * MS };
+        all.push(Scenario { time, floors, ..Scenario::path(name, mbit * MBIT, rtt * MS) });
+    }
+    all.push(Scenario {
+        rate: None,
+        rtt: Duration::from_micros(50),
+        // The rate doubles every two milliseconds, up to the window over the round trip: 40 GB/s.
+        time: 40 * MS,
+        floors: Floors { rate: 5e9, ..ANY },
+        ..Scenario::new("memory")
+    });
+    all
+}
+
+#[test]
+fn sessions_are_fast_fair_and_leave_queues_short() {
+    let mut table = format!(
+        "seed {SEED}\n{:24} {:>9} {:>8} {:>8} {:>7} {:>7} {:>6} {:>7} {:>8} {:>6}\n",
+        "", "MB/s", "goodput", "offered", "start", "queue", "fair", "dropped", "timeouts", "twice"
+    );
+    let mut failed = false;
+    for scenario in scenarios() {
+        let reached = scenario.run();
+        let ok = reached.meets(&scenario.floors);
+        failed |= !ok;
+        let Reached { rate, goodput, offered, start, queue, fairness, .. } = reached;
+        writeln!(
+            table,
+            "{:24} {:9.2} {goodput:8.3} {offered:8.3} {start:7.1} {queue:7.3} {fairness:6.3} {:7} \
+             {:8} {:6}{}",
+            scenario.name,
+            rate / 1e6,
+            reached.dropped,
+            reached.timeouts,
+            reached.duplicates,
+            if ok { String::new() } else { format!("  below {:?}", scenario.floors) },
+        )
+        .unwrap();
+    }
+    assert!(!failed, "{table}");
+    if std::env::var_os("SPEED_TABLE").is_some() {
+        std::io::Write::write_all(&mut std::io::stderr(), table.as_bytes()).unwrap();
+    }
+}
