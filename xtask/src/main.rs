@@ -60,7 +60,8 @@ fn main() -> ExitCode {
 }
 
 fn demo(arguments: Vec<OsString>) -> Result<(), Failed> {
-    let mut demo = cargo(["run", "--locked", "--release", "--package", "towline-cli", "--", "demo"]);
+    let mut demo =
+        cargo(["run", "--locked", "--release", "--package", "towline-cli", "--", "demo"]);
     // `cargo xtask demo -- --bytes 1M` and `cargo xtask demo --bytes 1M` mean the same.
     demo.args(arguments.into_iter().skip_while(|argument| argument == "--"));
     run(demo)
@@ -89,7 +90,8 @@ fn test() -> Result<(), Failed> {
 
 fn bench(arguments: Vec<OsString>) -> Result<(), Failed> {
     for (package, bench) in [("towline-wire", "codec"), ("towline-data", "engine")] {
-        let mut command = cargo(["bench", "--locked", "--package", package, "--bench", bench, "--"]);
+        let mut command =
+            cargo(["bench", "--locked", "--package", package, "--bench", bench, "--"]);
         command.args(&arguments);
         run(command)?;
     }

@@ -1,1 +1,78 @@
-fn main() {}
+//! The program `towline`.
+
+mod args;
+mod decode;
+mod demo;
+mod entry;
+mod exit;
+mod failure;
+mod json;
+mod notices;
+mod perf;
+mod pipe;
+mod shutdown;
+mod size;
+mod stdio;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+
+/// Sessions over networks that lose, reorder and delay packets.
+#[derive(Parser)]
+#[command(name = "towline", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Exit(exit::Args),
+    Entry(entry::Args),
+    Pipe(pipe::Args),
+    #[command(subcommand)]
+    Perf(perf::Command),
+    Decode(decode::Args),
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // What a person has to know is printed; this is for those who look for a fault.
+    let filter = EnvFilter::try_from_env("TOWLINE_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let result = match cli.command {
+        Command::Decode(args) => decode::run(&args),
+        Command::Exit(args) => live(exit::run(args)),
+        Command::Entry(args) => live(entry::run(args)),
+        Command::Pipe(args) => live(pipe::run(args)),
+        Command::Perf(command) => live(perf::run(command)),
+        Command::Demo(args) => live(demo::run(args)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => {
+            Cli::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
+        }
+        Err(Failure::Reported) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("towline: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command that talks to the network.
+fn live(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
+    let result = runtime.block_on(command);
+    // A thread may be stuck in reading standard input or in resolving a name: the end does not wait for it.
+    runtime.shutdown_background();
+    result
+}

@@ -10,10 +10,11 @@ mod outbox;
 mod slot;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use slab::Slab;
@@ -22,18 +23,26 @@ use towline_data::{ConfigBuilder, Stats};
 use towline_start::{IncomingId, Initiator, Request, RequestId, Responder};
 use towline_transport::{Address, DatagramReceiver, DatagramSender, Received};
 use towline_wire::start::{ErrorReason, Message};
-use towline_wire::{DATA_VERSION, Dialect, START_VERSION, Tag, split_tag, version};
+use towline_wire::{DATA_VERSION, Dialect, Mtu, START_VERSION, Tag, split_tag, version};
 
 use self::clock::Clock;
 use self::outbox::Outbox;
 use self::slot::Slot;
 use crate::builder::{BindError, Framing};
 use crate::endpoint::{EndpointStats, Incoming};
-use crate::error::{AcceptError, ConnectError, SessionError};
+use crate::error::{AcceptError, ConnectError};
 use crate::{Session, SessionOptions};
 
-/// Where a session is in the driver's table.
-pub(crate) type SessionKey = usize;
+/// Where a session is in the task's table.
+type Place = usize;
+
+/// Names a session in commands. Its place is given to another session when it has gone, its number never:
+/// a command that comes late does nothing to whoever is there then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionKey {
+    place: Place,
+    number: u64,
+}
 
 /// Settings of an endpoint, checked.
 pub(crate) struct Settings {
@@ -50,6 +59,8 @@ pub(crate) enum Command<A: Address> {
         request: Request,
         reply: ConnectReply<A>,
     },
+    /// Somebody no longer waits for the reply to a `Connect`.
+    GaveUp,
     Attach {
         peer: A,
         options: SessionOptions,
@@ -62,6 +73,8 @@ pub(crate) enum Command<A: Address> {
         id: IncomingId,
         peer: A,
         options: SessionOptions,
+        /// The session's own, if it is not the endpoint's.
+        mtu: Option<Mtu>,
         reply: oneshot::Sender<Result<Session<A>, AcceptError>>,
     },
     Refuse {
@@ -97,6 +110,9 @@ const TURNS: usize = 32;
 /// Commands taken in one turn.
 const COMMANDS: usize = 256;
 
+/// How long closing waits for the sessions' last words to leave.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The tag under which a peer's only session is kept in bare framing; no session has it otherwise.
 const BARE: Option<Tag> = None;
 
@@ -115,16 +131,20 @@ pub(crate) struct Driver<S: DatagramSender, R> {
     listener: Option<mpsc::Sender<Incoming<S::Address>>>,
 
     sessions: Slab<Slot<S::Address>>,
+    next_number: u64,
     /// The peer chooses its address and perhaps the tag, so the keyed default hash it is.
-    by_address: HashMap<(S::Address, Option<Tag>), SessionKey>,
-    /// Sessions that have something to do.
-    ready: Vec<SessionKey>,
+    by_address: HashMap<(S::Address, Option<Tag>), Place>,
+    /// Sessions that have something to do, each once.
+    ready: Vec<Place>,
     received: Vec<Received<S::Address>>,
     idle_waiters: Vec<oneshot::Sender<()>>,
-    closing: Option<oneshot::Sender<()>>,
+    /// Who closed the endpoint and waits for its end; and when that comes at the latest.
+    closing: Vec<oneshot::Sender<()>>,
+    close_by: Option<Instant>,
     /// Keep-alives that are due.
     keep_alives: Vec<(S::Address, Message)>,
     ignored_datagrams: u64,
+    turns: u64,
 }
 
 impl<S, R> Driver<S, R>
@@ -151,13 +171,16 @@ where
             connecting: HashMap::new(),
             listener: None,
             sessions: Slab::new(),
+            next_number: 0,
             by_address: HashMap::new(),
             ready: Vec::new(),
             received: Vec::new(),
             idle_waiters: Vec::new(),
-            closing: None,
+            closing: Vec::new(),
+            close_by: None,
             keep_alives: Vec::new(),
             ignored_datagrams: 0,
+            turns: 0,
         })
     }
 
@@ -170,8 +193,9 @@ where
         for _ in 0..TURNS {
             let now = self.clock.now();
             match self.turn(cx, now) {
+                // Asked whether or not there was progress: a flood must not keep the task alive.
+                Ok(_) if self.is_done(now) => return Poll::Ready(()),
                 Ok(true) => {}
-                Ok(false) if self.is_done() => return Poll::Ready(()),
                 Ok(false) => {
                     let next = self.next_deadline();
                     if self.clock.poll_until(cx, next).is_pending() {
@@ -190,11 +214,14 @@ where
 
     /// One turn: everything that is there now. Returns whether anything was.
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
+        self.turns += 1;
         let mut progress = self.take_commands(cx, now);
         progress |= self.receive(cx, now)?;
         progress |= self.run_timers(now);
-        progress |= self.serve_sessions(cx, now)?;
+        progress |= self.outbox.flush(cx)?;
+        // The handshake sends little. Behind sessions that fill the transport it would never get to it.
         progress |= self.serve_handshake(cx, now)?;
+        progress |= self.serve_sessions(cx, now)?;
         Ok(progress)
     }
 
@@ -210,33 +237,40 @@ where
 
     fn execute(&mut self, now: Instant, command: Command<S::Address>) {
         match command {
+            // Whoever asks a closed endpoint learns it from the reply that is dropped.
+            Command::Connect { .. }
+            | Command::Attach { .. }
+            | Command::Listen { .. }
+            | Command::Accept { .. }
+                if self.close_by.is_some() => {}
             Command::Connect { peer, request, reply } => self.connect(now, peer, request, reply),
+            Command::GaveUp => self.cancel_unwanted(),
             Command::Attach { peer, options, reply } => {
                 // The caller may have given up meanwhile.
                 let _ = reply.send(self.attach(now, peer, options));
             }
             Command::Listen { queue } => self.listener = Some(queue),
-            Command::Accept { id, peer, options, reply } => {
-                let _ = reply.send(self.accept(now, id, peer, options));
+            Command::Accept { id, peer, options, mtu, reply } => {
+                let _ = reply.send(self.accept(now, id, peer, options, mtu));
             }
             Command::Refuse { id, reason } => {
                 // The decision timeout may have come first.
                 let _ = self.responder.refuse(now, id, reason);
             }
             Command::Wake { key } => {
-                if let Some(slot) = self.sessions.get_mut(key) {
+                if let Some(slot) = self.session(key) {
                     slot.shared.take_wake();
-                    self.mark_ready(key);
+                    self.mark_ready(key.place);
                 }
             }
             Command::Abort { key } => {
-                if let Some(slot) = self.sessions.get_mut(key) {
+                if let Some(slot) = self.session(key) {
                     slot.connection.abort(now);
-                    self.mark_ready(key);
+                    self.mark_ready(key.place);
                 }
             }
             Command::SessionStats { key, reply } => {
-                if let Some(slot) = self.sessions.get(key) {
+                if let Some(slot) = self.session(key) {
                     let _ = reply.send(slot.connection.stats());
                 }
             }
@@ -244,27 +278,27 @@ where
                 let _ = reply.send(EndpointStats {
                     sessions: self.sessions.len(),
                     ignored_datagrams: self.ignored_datagrams,
+                    turns: self.turns,
                     initiator: self.initiator.stats(),
                     responder: self.responder.stats(),
                 });
             }
-            Command::WaitIdle { reply } => self.idle_waiters.push(reply),
+            Command::WaitIdle { reply } => {
+                self.idle_waiters.retain(|waiter| !waiter.is_closed());
+                self.idle_waiters.push(reply);
+            }
             Command::Close { reply } => {
-                self.listener = None;
-                self.connecting.clear();
-                self.closing = Some(reply);
-                for (_, slot) in &mut self.sessions {
-                    slot.connection.abort(now);
-                }
-                self.mark_all_ready();
+                self.closing.push(reply);
+                self.close(now);
             }
         }
     }
 
     fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
         let mut runs = std::mem::take(&mut self.received);
+        // Whatever came: the waker is registered only if it is pending.
         let progress = match self.receiver.poll_recv(cx, &mut runs) {
-            Poll::Ready(result) => result? > 0,
+            Poll::Ready(result) => result.map(|_| true)?,
             Poll::Pending => false,
         };
         for run in runs.drain(..) {
@@ -277,28 +311,28 @@ where
     fn handle_run(&mut self, now: Instant, run: Received<S::Address>) {
         let peer = run.source;
         // A run is mostly one session's: look it up once.
-        let mut latest: Option<(Option<Tag>, SessionKey)> = None;
+        let mut latest: Option<(Option<Tag>, Place)> = None;
         for datagram in run.datagrams() {
             let Some((tag, message)) = self.unframe(datagram) else {
-                self.ignored_datagrams += 1;
+                self.ignore(peer, &"not framed as a message");
                 continue;
             };
             if tag == Some(Tag::START) {
                 self.handle_start(now, peer, message);
                 continue;
             }
-            let key = match latest {
-                Some((latest, key)) if latest == tag => key,
+            let place = match latest {
+                Some((latest, place)) if latest == tag => place,
                 _ => match self.by_address.get(&(peer, tag)) {
-                    Some(&key) => key,
+                    Some(&place) => place,
                     None => {
-                        self.ignored_datagrams += 1;
+                        self.ignore(peer, &"no session's");
                         continue;
                     }
                 },
             };
-            latest = Some((tag, key));
-            self.handle_data(now, key, message);
+            latest = Some((tag, place));
+            self.handle_data(now, place, message);
         }
     }
 
@@ -314,8 +348,16 @@ where
         }
     }
 
-    fn handle_data(&mut self, now: Instant, key: SessionKey, message: Bytes) {
-        let Some(slot) = self.sessions.get_mut(key) else { return };
+    /// Counts a datagram that leads to nothing. A flood shows in the log with each doubling of the count.
+    fn ignore(&mut self, peer: S::Address, why: &dyn Display) {
+        self.ignored_datagrams += 1;
+        if self.ignored_datagrams.is_power_of_two() {
+            tracing::debug!(%peer, %why, ignored = self.ignored_datagrams, "datagram ignored");
+        }
+    }
+
+    fn handle_data(&mut self, now: Instant, place: Place, message: Bytes) {
+        let slot = &mut self.sessions[place];
         match slot.connection.handle_datagram(now, message) {
             Ok(()) => {
                 if let Some(liveness) = &mut slot.liveness {
@@ -326,23 +368,23 @@ where
                     let _ = self.responder.confirm(slot.peer, tag);
                 }
             }
-            Err(ignored) => tracing::debug!(peer = %slot.peer, %ignored, "datagram ignored"),
+            Err(ignored) => {
+                let peer = slot.peer;
+                self.ignore(peer, &ignored);
+            }
         }
-        self.mark_ready(key);
+        self.mark_ready(place);
     }
 
     fn run_timers(&mut self, now: Instant) -> bool {
         let mut progress = false;
-        while let Some(key) = self.clock.pop_due(now) {
-            let Some(slot) = self.sessions.get_mut(key) else { continue };
-            if slot.armed.is_none_or(|at| at > now) {
-                continue;
-            }
-            slot.armed = None;
+        while let Some(place) = self.clock.pop_due(now) {
             progress = true;
+            let slot = &mut self.sessions[place];
+            slot.armed = None;
             slot.connection.handle_timeout(now);
-            self.check_liveness(now, key);
-            self.mark_ready(key);
+            self.check_liveness(now, place);
+            self.mark_ready(place);
         }
         for due in [self.initiator.poll_timeout(), self.responder.poll_timeout()] {
             if due.is_some_and(|at| at <= now) {
@@ -355,36 +397,44 @@ where
     }
 
     fn serve_sessions(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
-        let mut progress = self.outbox.flush(cx)?;
+        let mut progress = false;
         let mut ready = std::mem::take(&mut self.ready);
-        for key in ready.drain(..) {
-            let Some(slot) = self.sessions.get_mut(key) else { continue };
+        let mut kept = 0;
+        for turn in 0..ready.len() {
+            let place = ready[turn];
+            let slot = &mut self.sessions[place];
             slot.ready = false;
+            let found_blocked = self.outbox.is_blocked();
             let served = slot.serve(now, cx, &mut self.outbox)?;
             progress |= served.progress;
-            let gone = slot.is_over();
-            let next = slot.next_deadline();
-            if let Some(at) = next
-                && slot.armed.is_none_or(|armed| at < armed)
-            {
-                slot.armed = Some(at);
-                self.clock.arm(at, key);
+            if slot.is_over() {
+                self.remove(place);
+                continue;
             }
-            if gone {
-                self.remove(key);
-            } else if served.more {
-                self.mark_ready(key);
+            if let Some(at) = slot.next_deadline() {
+                self.clock.arm(&mut slot.armed, at, place);
+            }
+            if !served.more {
+                continue;
+            }
+            if found_blocked {
+                // It had no chance to send, and comes before those that had one.
+                slot.ready = true;
+                ready[kept] = place;
+                kept += 1;
+            } else {
+                self.mark_ready(place);
             }
         }
-        // What became ready meanwhile is the next turn's; keep the larger allocation.
-        if self.ready.is_empty() {
-            self.ready = ready;
-        }
-        Ok(progress)
+        ready.truncate(kept);
+        ready.append(&mut self.ready);
+        self.ready = ready;
+        Ok(progress || !self.ready.is_empty() && !self.outbox.is_blocked())
     }
 
-    fn remove(&mut self, key: SessionKey) {
-        let slot = self.sessions.remove(key);
+    fn remove(&mut self, place: Place) {
+        let slot = self.sessions.remove(place);
+        self.clock.disarm(slot.armed, place);
         self.by_address.remove(&(slot.peer, slot.tag));
         if let Some(tag) = slot.granted {
             self.responder.release(tag);
@@ -394,48 +444,55 @@ where
         }
     }
 
-    fn mark_ready(&mut self, key: SessionKey) {
-        let slot = &mut self.sessions[key];
+    fn session(&mut self, key: SessionKey) -> Option<&mut Slot<S::Address>> {
+        self.sessions.get_mut(key.place).filter(|slot| slot.number == key.number)
+    }
+
+    fn mark_ready(&mut self, place: Place) {
+        let slot = &mut self.sessions[place];
         if !std::mem::replace(&mut slot.ready, true) {
-            self.ready.push(key);
+            self.ready.push(place);
         }
     }
 
-    fn mark_all_ready(&mut self) {
-        let keys: Vec<_> = self.sessions.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.mark_ready(key);
+    /// Ends every session and begins none any more.
+    fn close(&mut self, now: Instant) {
+        self.close_by.get_or_insert(now + CLOSE_PATIENCE);
+        self.listener = None;
+        self.connecting.clear();
+        for (place, slot) in &mut self.sessions {
+            slot.close(now);
+            if !std::mem::replace(&mut slot.ready, true) {
+                self.ready.push(place);
+            }
         }
     }
 
     /// Ends every session because the transport failed.
     fn fail(&mut self, error: &io::Error) {
         tracing::error!(%error, "the transport failed");
-        for (_, slot) in &self.sessions {
-            slot.shared.set_error(SessionError::EndpointClosed);
-        }
         self.sessions.clear();
     }
 
     /// Whether nobody needs this task any more.
-    fn is_done(&mut self) -> bool {
-        if self.sessions.is_empty() {
-            for waiter in self.idle_waiters.drain(..) {
-                let _ = waiter.send(());
-            }
-            if self.outbox.is_blocked() {
-                return false;
-            }
-            return self.closing.is_some()
-                || (self.commands.is_closed() && self.commands.is_empty());
+    fn is_done(&mut self, now: Instant) -> bool {
+        if self.close_by.is_some_and(|at| at <= now) {
+            return true;
         }
-        false
+        if !self.sessions.is_empty() {
+            return false;
+        }
+        for waiter in self.idle_waiters.drain(..) {
+            // Whoever waited may have given up.
+            let _ = waiter.send(());
+        }
+        let unneeded =
+            self.close_by.is_some() || self.commands.is_closed() && self.commands.is_empty();
+        unneeded && !self.outbox.is_blocked()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.clock.next(), self.initiator.poll_timeout(), self.responder.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let machines = [self.initiator.poll_timeout(), self.responder.poll_timeout()];
+        machines.into_iter().chain([self.clock.next(), self.close_by]).flatten().min()
     }
 }

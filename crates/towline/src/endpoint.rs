@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use towline_data::{Delivery, Mode};
 use towline_start::{IncomingId, InitiatorStats, Request, ResponderStats};
 use towline_transport::{Address, DatagramSender, Transport};
+use towline_wire::Mtu;
 use towline_wire::start::{Capabilities, Cbor, ErrorReason};
 
 use crate::builder::{BindError, EndpointBuilder};
@@ -94,6 +95,8 @@ pub struct EndpointStats {
     pub sessions: usize,
     /// Datagrams that belong to no session or do not decode.
     pub ignored_datagrams: u64,
+    /// Rounds that the endpoint's task has made: none while nothing happens.
+    pub turns: u64,
     /// Requests made.
     pub initiator: InitiatorStats,
     /// Requests received.
@@ -165,13 +168,16 @@ impl<A: Address> Endpoint<A> {
         };
         let (reply, answer) = oneshot::channel();
         self.command(Command::Connect { peer, request, reply })?;
-        answer.await.map_err(|_| EndpointClosed)?
+        let mut waiting = Connecting { answer, answered: false, commands: &self.commands };
+        let result = (&mut waiting.answer).await;
+        waiting.answered = true;
+        result.map_err(|_| EndpointClosed)?
     }
 
     /// A session with `peer` without any handshake, in bare framing: both sides attach to each other.
     ///
     /// # Errors
-    /// [`ConnectError::AddressInUse`], also in tagged framing; [`ConnectError::Closed`].
+    /// [`ConnectError::AddressInUse`], [`ConnectError::NotBare`], [`ConnectError::Closed`].
     pub async fn attach(
         &self,
         peer: A,
@@ -193,7 +199,8 @@ impl<A: Address> Endpoint<A> {
         let (queue, incoming) = mpsc::channel(LISTEN_BACKLOG);
         // A closed endpoint drops the queue, and the listener ends at once.
         let _ = self.command(Command::Listen { queue });
-        Ok(Listener { incoming, listening: self.listening.clone() })
+        let listening = self.listening.clone();
+        Ok(Listener { incoming, listening, _endpoint: self.commands.clone() })
     }
 
     /// Counters of the endpoint.
@@ -227,6 +234,23 @@ impl<A: Address> Endpoint<A> {
     }
 }
 
+/// A connect call that waits for its answer; dropping it gives the request up.
+struct Connecting<'a, A: Address> {
+    answer: oneshot::Receiver<Result<Session<A>, ConnectError>>,
+    answered: bool,
+    commands: &'a mpsc::UnboundedSender<Command<A>>,
+}
+
+impl<A: Address> Drop for Connecting<'_, A> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.answer.close();
+            // A closed endpoint asks nobody any more.
+            let _ = self.commands.send(Command::GaveUp);
+        }
+    }
+}
+
 /// Incoming sessions that may wait for the application; more are refused as busy.
 const LISTEN_BACKLOG: usize = 256;
 
@@ -243,6 +267,8 @@ impl<A: Address> fmt::Debug for Endpoint<A> {
 pub struct Listener<A: Address = SocketAddr> {
     incoming: mpsc::Receiver<Incoming<A>>,
     listening: Arc<AtomicBool>,
+    /// Keeps the endpoint's task alive.
+    _endpoint: mpsc::UnboundedSender<Command<A>>,
 }
 
 impl<A: Address> Listener<A> {
@@ -312,12 +338,26 @@ impl<A: Address> Incoming<A> {
     ///
     /// # Errors
     /// [`AcceptError::TooLate`] when the decision timeout has passed.
-    pub async fn accept(mut self) -> Result<Session<A>, AcceptError> {
+    pub async fn accept(self) -> Result<Session<A>, AcceptError> {
+        self.accept_as(None).await
+    }
+
+    /// Grants the session with an MTU of its own, which the application knows to be the peer's: the
+    /// handshake does not tell.
+    ///
+    /// # Errors
+    /// [`AcceptError::TooLate`] when the decision timeout has passed; [`AcceptError::Mtu`] when the
+    /// transport or the endpoint's settings do not allow this MTU, and the session is refused.
+    pub async fn accept_with_mtu(self, mtu: Mtu) -> Result<Session<A>, AcceptError> {
+        self.accept_as(Some(mtu)).await
+    }
+
+    async fn accept_as(mut self, mtu: Option<Mtu>) -> Result<Session<A>, AcceptError> {
         let (reply, answer) = oneshot::channel();
         let options = self.options();
         self.decided = true;
         self.commands
-            .send(Command::Accept { id: self.id, peer: self.peer, options, reply })
+            .send(Command::Accept { id: self.id, peer: self.peer, options, mtu, reply })
             .map_err(|_| EndpointClosed)?;
         answer.await.map_err(|_| EndpointClosed)?
     }

@@ -4,6 +4,7 @@ use std::io;
 
 use towline_data::ConnectionError;
 use towline_start::RequestError;
+use towline_wire::Mtu;
 use towline_wire::start::{Cbor, ErrorReason};
 
 /// The endpoint's task has ended: it was closed, or its transport failed.
@@ -35,6 +36,9 @@ pub enum ConnectError {
     /// In bare framing there is one session per peer address.
     #[error("there is a session with this peer already")]
     AddressInUse,
+    /// Sessions without a handshake need bare framing.
+    #[error("a session without a handshake needs bare framing")]
+    NotBare,
     /// The endpoint is closed.
     #[error(transparent)]
     Closed(#[from] EndpointClosed),
@@ -56,6 +60,9 @@ pub enum AcceptError {
     /// It took too long, and the request was refused.
     #[error("the request has been refused meanwhile")]
     TooLate,
+    /// The transport's datagrams or the endpoint's settings do not go with the session's own MTU.
+    #[error("sessions with an MTU of {0} bytes are not possible here")]
+    Mtu(Mtu),
     /// The endpoint is closed.
     #[error(transparent)]
     Closed(#[from] EndpointClosed),

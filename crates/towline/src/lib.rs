@@ -38,6 +38,7 @@ mod builder;
 mod driver;
 mod endpoint;
 mod error;
+pub mod forward;
 mod session;
 mod target;
 

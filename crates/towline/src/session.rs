@@ -54,6 +54,12 @@ impl<A: Address> Session<A> {
         self.send.handle.options
     }
 
+    /// The longest message that can be sent, in bytes.
+    #[must_use]
+    pub fn frame_size(&self) -> usize {
+        self.send.frame_size()
+    }
+
     /// Sends a message of at most the session's frame size.
     ///
     /// # Errors
@@ -166,18 +172,29 @@ pub(crate) struct Shared {
     frames_held: AtomicBool,
     /// Our direction is over: the peer has everything.
     finished: AtomicBool,
+    /// The peer's direction came to its end. Set before the queue closes; without it, that is an error.
+    ended: AtomicBool,
     finish_waker: AtomicWaker,
     /// Set before the queues close: why they do.
     error: OnceLock<SessionError>,
 }
 
+/// `woken` and `frames_held` are only ever swapped, on both sides: each side changes a queue or looks at
+/// it and then swaps, or the other way round, and of two swaps the later sees what came before the
+/// earlier. With a store in place of a swap, both could miss the other.
 impl Shared {
+    /// Call it before looking at the queue from the application.
     pub(crate) fn take_wake(&self) {
-        self.woken.store(false, Ordering::Release);
+        self.woken.swap(false, Ordering::AcqRel);
     }
 
+    /// Call it before looking once more for room in the queue to the application.
     pub(crate) fn hold_frames(&self) {
-        self.frames_held.store(true, Ordering::Release);
+        self.frames_held.swap(true, Ordering::AcqRel);
+    }
+
+    pub(crate) fn set_ended(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     pub(crate) fn set_finished(&self) {

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::channel::mpsc as frame_queue;
-use towline_data::Connection;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+use towline_data::{ConfigBuilder, Connection};
 use towline_start::{
     IncomingId, InitiatorEvent, Liveness, LivenessAction, Request, RequestId, ResponderEvent,
     keep_alive, session_id, session_tag,
 };
 use towline_transport::{DatagramReceiver, DatagramSender};
-use towline_wire::Tag;
 use towline_wire::start::{Cbor, ErrorReason, KeepAlive, Message};
+use towline_wire::{Mtu, Tag};
 
 use super::slot::{QUEUED_FRAMES, Slot};
-use super::{BARE, ConnectReply, Driver, SessionKey};
+use super::{BARE, ConnectReply, Driver, Place, SessionKey};
 use crate::builder::Framing;
 use crate::endpoint::Incoming;
 use crate::error::{AcceptError, ConnectError, EndpointClosed, SessionError};
@@ -52,6 +54,18 @@ where
         }
     }
 
+    /// Cancels the requests whose callers no longer wait.
+    pub(super) fn cancel_unwanted(&mut self) {
+        let Self { connecting, initiator, .. } = self;
+        connecting.retain(|&request, (_, reply)| {
+            let wanted = !reply.is_closed();
+            if !wanted {
+                initiator.cancel(request);
+            }
+            wanted
+        });
+    }
+
     pub(super) fn attach(
         &mut self,
         now: Instant,
@@ -59,10 +73,11 @@ where
         options: SessionOptions,
     ) -> Result<Session<S::Address>, ConnectError> {
         if self.settings.framing != Framing::Bare {
-            return Err(ConnectError::AddressInUse);
+            return Err(ConnectError::NotBare);
         }
         self.free_address(peer)?;
-        let (_, session) = self.open(now, peer, BARE, options, None)?;
+        let config = self.settings.data.clone();
+        let (_, session) = self.open(now, peer, BARE, options, config)?;
         Ok(session)
     }
 
@@ -72,25 +87,35 @@ where
         id: IncomingId,
         peer: S::Address,
         options: SessionOptions,
+        mtu: Option<Mtu>,
     ) -> Result<Session<S::Address>, AcceptError> {
         if self.free_address(peer).is_err() {
             let _ = self.responder.refuse(now, id, ErrorReason::NO_SLOTS_AVAILABLE);
             return Err(AcceptError::TooLate);
+        }
+        let mut config = self.settings.data.clone();
+        if let Some(mtu) = mtu {
+            config = config.mtu(mtu);
+            let fits = mtu.get() + Tag::LEN <= self.outbox.max_datagram_size();
+            if !fits || config.clone().mode(options.mode).build().is_err() {
+                let _ = self.responder.refuse(now, id, ErrorReason::UNKNOWN);
+                return Err(AcceptError::Mtu(mtu));
+            }
         }
         let granted = self.responder.accept(now, id).map_err(|_| AcceptError::TooLate)?;
         let tag = match self.settings.framing {
             Framing::Tagged => Some(granted),
             Framing::Bare => BARE,
         };
-        let opened = self.open(now, peer, tag, options, None);
-        let (key, session) = match opened {
+        let opened = self.open(now, peer, tag, options, config);
+        let (place, session) = match opened {
             Ok(opened) => opened,
             Err(EndpointClosed) => {
                 self.responder.release(granted);
                 return Err(EndpointClosed.into());
             }
         };
-        let slot = &mut self.sessions[key];
+        let slot = &mut self.sessions[place];
         slot.granted = Some(granted);
         slot.session_id = Some(session_id(granted));
         Ok(session)
@@ -100,8 +125,7 @@ where
         let message = match Message::decode(self.settings.dialect, message) {
             Ok(message) => message,
             Err(error) => {
-                self.ignored_datagrams += 1;
-                tracing::debug!(%peer, %error, "handshake message ignored");
+                self.ignore(peer, &error);
                 return;
             }
         };
@@ -119,8 +143,7 @@ where
             }
         };
         if let Err(ignored) = result {
-            self.ignored_datagrams += 1;
-            tracing::debug!(%peer, %ignored, "handshake message ignored");
+            self.ignore(peer, &ignored);
         }
     }
 
@@ -129,13 +152,13 @@ where
             Framing::Tagged => session_tag(&message.session_id),
             Framing::Bare => BARE,
         };
-        let Some(&key) = self.by_address.get(&(peer, tag)) else {
-            self.ignored_datagrams += 1;
+        let Some(&place) = self.by_address.get(&(peer, tag)) else {
+            self.ignore(peer, &"no session's keep-alive");
             return;
         };
-        let slot = &mut self.sessions[key];
+        let slot = &mut self.sessions[place];
         if slot.session_id.as_ref() != Some(&message.session_id) {
-            self.ignored_datagrams += 1;
+            self.ignore(peer, &"another session's keep-alive");
         } else if let Some(liveness) = &mut slot.liveness {
             liveness.heard(now);
         } else if let Some(tag) = slot.granted {
@@ -170,16 +193,16 @@ where
             match event {
                 ResponderEvent::Incoming(incoming) => self.offer(now, incoming),
                 ResponderEvent::Confirmed { peer, tag } => {
-                    if let Some(key) = self.granted_session(peer, tag) {
+                    if let Some(place) = self.granted_session(peer, tag) {
                         let liveness = Liveness::exit(&self.settings.start, now);
-                        self.sessions[key].liveness = Some(liveness);
-                        self.mark_ready(key);
+                        self.sessions[place].liveness = Some(liveness);
+                        self.mark_ready(place);
                     }
                 }
                 ResponderEvent::Unconfirmed { peer, tag } => {
-                    if let Some(key) = self.granted_session(peer, tag) {
-                        self.sessions[key].end(now, SessionError::TimedOut);
-                        self.mark_ready(key);
+                    if let Some(place) = self.granted_session(peer, tag) {
+                        self.sessions[place].end(now, SessionError::TimedOut);
+                        self.mark_ready(place);
                     }
                 }
                 _ => {}
@@ -201,8 +224,8 @@ where
     }
 
     /// Sends what keeps a quiet session alive, and ends one whose peer is dead.
-    pub(super) fn check_liveness(&mut self, now: Instant, key: SessionKey) {
-        let slot = &mut self.sessions[key];
+    pub(super) fn check_liveness(&mut self, now: Instant, place: Place) {
+        let slot = &mut self.sessions[place];
         if slot.connection.is_closed() {
             return;
         }
@@ -259,8 +282,12 @@ where
             let _ = reply.send(Err(ConnectError::UnusableSessionId(id)));
             return;
         }
-        let result = self.open(now, peer, tag, options, rtt).map(|(key, session)| {
-            let slot = &mut self.sessions[key];
+        let mut config = self.settings.data.clone();
+        if let Some(rtt) = rtt {
+            config = config.initial_rtt(rtt.clamp(MIN_INITIAL_RTT, MAX_INITIAL_RTT));
+        }
+        let result = self.open(now, peer, tag, options, config).map(|(place, session)| {
+            let slot = &mut self.sessions[place];
             slot.requested = Some(request);
             slot.session_id = Some(id);
             slot.liveness = Some(Liveness::entry(&self.settings.start, now));
@@ -273,19 +300,25 @@ where
     /// Offers an incoming session to the application.
     fn offer(&mut self, now: Instant, incoming: towline_start::Incoming<S::Address>) {
         let id = incoming.id;
-        let reason = match (&self.listener, self.handle.upgrade()) {
-            (Some(listener), Some(commands)) if !listener.is_closed() => {
-                match listener.try_reserve() {
-                    Ok(place) => {
-                        place.send(Incoming::new(incoming, commands));
-                        return;
-                    }
-                    Err(_) => ErrorReason::BUSY,
+        let refused = match (&self.listener, self.handle.upgrade()) {
+            (Some(listener), Some(commands)) => match listener.try_reserve() {
+                Ok(permit) => {
+                    permit.send(Incoming::new(incoming, commands));
+                    None
                 }
-            }
-            _ => ErrorReason::UNKNOWN,
+                Err(TrySendError::Full(())) => Some(ErrorReason::BUSY),
+                Err(TrySendError::Closed(())) => Some(ErrorReason::UNKNOWN),
+            },
+            _ => Some(ErrorReason::UNKNOWN),
         };
-        let _ = self.responder.refuse(now, id, reason);
+        if let Some(reason) = refused {
+            let _ = self.responder.refuse(now, id, reason);
+        }
+        // A listener may have been dropped just before it got this one. What then stays in the queue holds
+        // a handle, which would keep this task alive.
+        if self.listener.as_ref().is_some_and(Sender::is_closed) {
+            self.listener = None;
+        }
     }
 
     /// Opens a session's data plane and makes the application's end of it.
@@ -295,13 +328,10 @@ where
         peer: S::Address,
         tag: Option<Tag>,
         options: SessionOptions,
-        rtt: Option<Duration>,
-    ) -> Result<(SessionKey, Session<S::Address>), EndpointClosed> {
+        config: ConfigBuilder,
+    ) -> Result<(Place, Session<S::Address>), EndpointClosed> {
         let commands = self.handle.upgrade().ok_or(EndpointClosed)?;
-        let mut config = self.settings.data.clone().mode(options.mode).delivery(options.delivery);
-        if let Some(rtt) = rtt {
-            config = config.initial_rtt(rtt.clamp(MIN_INITIAL_RTT, MAX_INITIAL_RTT));
-        }
+        let config = config.mode(options.mode).delivery(options.delivery);
         let config = Arc::new(config.build().expect("both modes were built when the endpoint was"));
         let frame_size = config.frame_size();
         let connection = match tag {
@@ -311,21 +341,33 @@ where
         let shared = Arc::new(Shared::default());
         let (outgoing, from_application) = frame_queue::channel(QUEUED_FRAMES);
         let (to_application, frames) = frame_queue::channel(QUEUED_FRAMES);
-        let slot =
-            Slot::new(peer, tag, connection, shared.clone(), from_application, to_application);
-        let key = self.sessions.insert(slot);
-        self.by_address.insert((peer, tag), key);
+        let number = self.next_number;
+        self.next_number += 1;
+        let slot = Slot::new(
+            number,
+            peer,
+            tag,
+            connection,
+            shared.clone(),
+            from_application,
+            to_application,
+        );
+        let place = self.sessions.insert(slot);
+        self.by_address.insert((peer, tag), place);
+        // For its first deadline.
+        self.mark_ready(place);
+        let key = SessionKey { place, number };
         let handle = Handle { key, peer, options, frame_size, shared, commands };
-        Ok((key, handle.session(frames, outgoing)))
+        Ok((place, handle.session(frames, outgoing)))
     }
 
-    fn granted_session(&self, peer: S::Address, tag: Tag) -> Option<SessionKey> {
+    fn granted_session(&self, peer: S::Address, tag: Tag) -> Option<Place> {
         let address = match self.settings.framing {
             Framing::Tagged => (peer, Some(tag)),
             Framing::Bare => (peer, BARE),
         };
-        let key = *self.by_address.get(&address)?;
-        (self.sessions[key].granted == Some(tag)).then_some(key)
+        let place = *self.by_address.get(&address)?;
+        (self.sessions[place].granted == Some(tag)).then_some(place)
     }
 
     fn is_free(&self, peer: S::Address, tag: Option<Tag>) -> bool {

@@ -26,6 +26,10 @@ impl<S: DatagramSender> Outbox<S> {
         self.blocked.is_some()
     }
 
+    pub(super) fn max_datagram_size(&self) -> usize {
+        self.sender.max_datagram_size()
+    }
+
     /// Datagrams that a batch of this datagram size may hold.
     pub(super) fn max_batch(&self, datagram_size: usize) -> usize {
         self.sender.max_batch(datagram_size)

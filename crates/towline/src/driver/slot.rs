@@ -27,6 +27,8 @@ const BATCHES: usize = 4;
 const UNREAD_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Slot<A: Address> {
+    /// Tells it from others that have had its place; see [`SessionKey`](super::SessionKey).
+    pub(super) number: u64,
     pub(super) peer: A,
     /// The tag on its datagrams, none in bare framing.
     pub(super) tag: Option<Tag>,
@@ -66,6 +68,7 @@ pub(super) struct Served {
 
 impl<A: Address> Slot<A> {
     pub(super) fn new(
+        number: u64,
         peer: A,
         tag: Option<Tag>,
         connection: Connection,
@@ -74,6 +77,7 @@ impl<A: Address> Slot<A> {
         frames: frame_queue::Sender<Frame>,
     ) -> Self {
         Self {
+            number,
             peer,
             tag,
             granted: None,
@@ -101,12 +105,27 @@ impl<A: Address> Slot<A> {
         cx: &mut Context<'_>,
         outbox: &mut Outbox<S>,
     ) -> io::Result<Served> {
-        self.take_outgoing(now);
+        if self.cut_off_at.is_some_and(|at| at <= now) {
+            self.cut_off_at = None;
+            self.end(now, SessionError::Aborted);
+        }
+        let crowded = self.take_outgoing(now);
         self.deliver();
         let sent = self.transmit(now, cx, outbox)?;
         self.handle_events();
         self.check_end(now);
-        Ok(Served { progress: sent > 0, more: sent == BATCHES || outbox.is_blocked() })
+        // Sending alone may have made the room that was lacking, in unreliable mode.
+        let more = sent == BATCHES || outbox.is_blocked() || crowded && self.has_room();
+        Ok(Served { progress: sent > 0, more })
+    }
+
+    /// Ends the session, whether or not the application takes what has arrived.
+    pub(super) fn close(&mut self, now: Instant) {
+        self.end(now, SessionError::EndpointClosed);
+        self.outgoing = None;
+        self.waiting = None;
+        self.frames = None;
+        self.held = None;
     }
 
     /// Ends the session from outside its connection.
@@ -130,9 +149,10 @@ impl<A: Address> Slot<A> {
             .min()
     }
 
-    fn take_outgoing(&mut self, now: Instant) {
+    /// Whether anything may be left, for want of room.
+    fn take_outgoing(&mut self, now: Instant) -> bool {
         let frame_size = self.connection.config().frame_size();
-        while self.connection.can_send(frame_size) {
+        while self.has_room() {
             match self.next_outgoing() {
                 Next::Item(item) => {
                     let frame = match item {
@@ -145,19 +165,19 @@ impl<A: Address> Slot<A> {
                         Err(error) => tracing::debug!(%error, "frame not taken"),
                     }
                 }
-                Next::Nothing => return,
+                Next::Nothing => return false,
                 Next::End => {
                     self.outgoing = None;
                     self.connection.finish(now);
-                    return;
+                    return false;
                 }
             }
         }
-        if self.connection.is_closed() {
-            // The application's next write fails.
-            self.outgoing = None;
-            self.waiting = None;
-        }
+        self.outgoing.is_some()
+    }
+
+    fn has_room(&self) -> bool {
+        self.connection.can_send(self.connection.config().frame_size())
     }
 
     fn fail_outgoing(&mut self, error: SessionError) {
@@ -188,7 +208,8 @@ impl<A: Address> Slot<A> {
             match self.next_outgoing() {
                 Next::Item(Outgoing::Stream(data)) if length + data.len() <= frame_size => {
                     let joined = joined.get_or_insert_with(|| {
-                        let mut joined = BytesMut::with_capacity(frame_size);
+                        // It grows as needed: what it could hold stays until it is acknowledged.
+                        let mut joined = BytesMut::with_capacity(length + data.len());
                         joined.extend_from_slice(&first);
                         joined
                     });
@@ -263,10 +284,7 @@ impl<A: Address> Slot<A> {
     fn handle_events(&mut self) {
         while let Some(event) = self.connection.poll_event() {
             match event {
-                Event::Finished => {
-                    self.finished = true;
-                    self.shared.set_finished();
-                }
+                Event::Finished => self.note_finished(),
                 Event::Closed { error: Some(error) } => self.shared.set_error(error.into()),
                 Event::DialectMismatch { likely } => {
                     tracing::warn!(peer = %self.peer, %likely, "the peer seems to speak another dialect");
@@ -277,22 +295,47 @@ impl<A: Address> Slot<A> {
         }
     }
 
+    /// The peer has everything that the connection took. That need not be all: where our direction ends
+    /// with the peer's, the application may have written more in the meantime.
+    fn note_finished(&mut self) {
+        self.finished = true;
+        let mut unsent = self.waiting.take().is_some();
+        if let Some(mut outgoing) = self.outgoing.take() {
+            outgoing.close();
+            unsent |= outgoing.try_recv().is_ok();
+        }
+        if unsent {
+            self.shared.set_error(SessionError::PeerClosed);
+        } else {
+            self.shared.set_finished();
+        }
+    }
+
     /// Lets go of the application's queues when nothing more will come.
     fn check_end(&mut self, now: Instant) {
-        let over = self.connection.is_end_of_stream() || self.connection.is_closed();
-        if over && self.held.is_none() {
+        let ended = self.connection.is_end_of_stream();
+        if (ended || self.connection.is_closed()) && self.held.is_none() {
+            if ended && self.frames.is_some() {
+                self.shared.set_ended();
+            }
             self.frames = None;
         }
         if self.connection.is_closed() {
+            // The application's next write fails.
             self.outgoing = None;
             self.waiting = None;
             self.cut_off_at = None;
         } else if self.unread && self.finished {
-            let at = *self.cut_off_at.get_or_insert(now + UNREAD_PATIENCE);
-            if at <= now {
-                self.end(now, SessionError::Aborted);
-                self.cut_off_at = None;
-            }
+            self.cut_off_at.get_or_insert(now + UNREAD_PATIENCE);
+        }
+    }
+}
+
+impl<A: Address> Drop for Slot<A> {
+    /// However the task ends, the application's end does not wait in vain, nor takes it for a good end.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.shared.set_error(SessionError::EndpointClosed);
         }
     }
 }

@@ -48,10 +48,10 @@ impl<A: Address> RecvHalf<A> {
         if frame.is_some() && self.handle.shared.frames_held.swap(false, Ordering::AcqRel) {
             self.handle.wake();
         }
-        Poll::Ready(match (frame, self.handle.shared.error.get()) {
-            (Some(frame), _) => Ok(Some(frame)),
-            (None, None) => Ok(None),
-            (None, Some(&error)) => Err(error),
+        Poll::Ready(match frame {
+            Some(frame) => Ok(Some(frame)),
+            None if self.handle.shared.ended.load(Ordering::Acquire) => Ok(None),
+            None => Err(self.handle.error()),
         })
     }
 }

@@ -26,6 +26,12 @@ impl<A: Address> SendHalf<A> {
         Self { handle, outgoing }
     }
 
+    /// The longest message that can be sent, in bytes.
+    #[must_use]
+    pub fn frame_size(&self) -> usize {
+        self.handle.frame_size
+    }
+
     /// Sends a message of at most the session's frame size.
     ///
     /// # Errors

@@ -1,0 +1,10 @@
+//! The program as its users run it: real processes, on loopback.
+
+mod decode;
+mod demo;
+mod flood;
+mod perf;
+mod pipe;
+mod support;
+mod tunnel;
+mod usage;
