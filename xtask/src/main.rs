@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo { arguments } => demo(arguments),
         Task::Test => test(),
-        Task::Bench { arguments } => bench(arguments),
+        Task::Bench { arguments } => bench(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,11 +88,11 @@ fn test() -> Result<(), Failed> {
     run(check)
 }
 
-fn bench(arguments: Vec<OsString>) -> Result<(), Failed> {
+fn bench(arguments: &[OsString]) -> Result<(), Failed> {
     for (package, bench) in [("towline-wire", "codec"), ("towline-data", "engine")] {
         let mut command =
             cargo(["bench", "--locked", "--package", package, "--bench", bench, "--"]);
-        command.args(&arguments);
+        command.args(arguments);
         run(command)?;
     }
     Ok(())

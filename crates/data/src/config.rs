@@ -6,6 +6,8 @@ use std::time::Duration;
 use towline_wire::data::{Codec, MAX_REQUESTABLE_SEGMENTS};
 use towline_wire::{Dialect, Mtu};
 
+use crate::recv::SEGMENT_CHARGE;
+
 /// Whether lost segments are recovered (RFC-0007, 4.1.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -109,7 +111,7 @@ impl Config {
 /// At most this many frames are unacknowledged (RFC-0007, 4.8.2).
 pub(crate) const RELIABLE_WINDOW: usize = 255;
 
-/// Bytes that each direction may buffer unless configured otherwise: enough for 1 Gbit/s over 16 ms.
+/// Bytes that each direction may buffer at least unless configured otherwise.
 const DEFAULT_BUFFER: usize = 4 << 20;
 
 /// Settings under construction; [`build`](Self::build) checks them.
@@ -219,15 +221,16 @@ impl ConfigBuilder {
         self
     }
 
-    /// Bytes of frames that may wait for transmission or acknowledgement. From one frame to 1 GiB; 4
-    /// MiB, or one frame if that is more, by default.
+    /// Bytes of frames that may wait for transmission or acknowledgement. From one frame to 1 GiB; by
+    /// default 4 MiB, or a window of frames if that is more.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.send_buffer = Some(bytes);
         self
     }
 
     /// Bytes of received data that may wait for completion or for the application. From two of the
-    /// dialect's longest frames to 1 GiB; 4 MiB, or that minimum if it is more, by default.
+    /// dialect's longest frames to 1 GiB; by default 4 MiB, or twice a window of
+    /// frames of eight segments if that is more, so that a reader can stop its peer without losing anything.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.receive_buffer = Some(bytes);
         self
@@ -270,9 +273,14 @@ impl ConfigBuilder {
             if reliable { RELIABLE_WINDOW..=RELIABLE_WINDOW } else { 1..=usize::from(u16::MAX) };
 
         number("frame_size", frame_size, 1..=longest_frame)?;
-        let send_buffer = self.send_buffer.unwrap_or(DEFAULT_BUFFER.max(frame_size));
+        let frames = if reliable { RELIABLE_WINDOW } else { 1 };
+        let send_buffer = self.send_buffer.unwrap_or(DEFAULT_BUFFER.max(frames * frame_size));
         number("send_buffer", send_buffer, frame_size..=1 << 30)?;
-        let receive_buffer = self.receive_buffer.unwrap_or(DEFAULT_BUFFER.max(2 * longest_frame));
+        // A window of frames may be under way when the reader, with half of the buffer full, stops them.
+        let frame_charge = requestable + usize::from(MAX_REQUESTABLE_SEGMENTS) * SEGMENT_CHARGE;
+        let window_charge = (RELIABLE_WINDOW + 1) * frame_charge;
+        let least = DEFAULT_BUFFER.max(2 * longest_frame);
+        let receive_buffer = self.receive_buffer.unwrap_or(least.max(2 * window_charge));
         number("receive_buffer", receive_buffer, 2 * longest_frame..=1 << 30)?;
         number("receive_window", self.receive_window, window)?;
         number("reorder_depth", self.reorder_depth, 1..=usize::from(u16::MAX))?;

@@ -16,7 +16,7 @@ use crate::config::{Config, Delivery};
 use crate::frame::{Frame, Pieces};
 
 /// What a kept segment costs beside its data: its place in a list and its share of a slot.
-const SEGMENT_CHARGE: usize = 64;
+pub(crate) const SEGMENT_CHARGE: usize = 64;
 
 /// Up to this many buffered bytes, segments stay in the datagrams that brought them. A peer may make a
 /// small segment pin a large receive buffer, so what is buffered beyond is copied to its own size, and

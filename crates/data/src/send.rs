@@ -52,7 +52,8 @@ struct SentFrame {
     acknowledged: bool,
     /// Segments to send again.
     resend: u64,
-    /// Segments sent again since `resent_at`: not again before a round trip is over.
+    /// Segments sent since the first repair began: not again before a round trip from the latest of
+    /// them is over.
     resent: u64,
     resent_at: Option<Instant>,
     /// Bytes of this frame that count as being under way.
@@ -308,7 +309,7 @@ impl SendWindow {
     }
 
     /// Marks what the peer misses for sending again, unless it cannot know yet: no frame is answered
-    /// within `min` of its first transmission, and no segment twice within `again`.
+    /// within `min` of its first transmission, and no segment again within `again`.
     pub(crate) fn request(
         &mut self,
         now: Instant,
@@ -333,7 +334,6 @@ impl SendWindow {
         }
         if frame.resent_at.is_some_and(|resent| now >= resent + again) {
             frame.resent = 0;
-            frame.resent_at = None;
         }
         let sent = mask(frame.next);
         let wanted = u64::from(missing.bits()) & sent & !frame.resent & !frame.resend;
@@ -385,6 +385,8 @@ impl SendWindow {
             }
             frame.timeouts = frame.timeouts.saturating_add(1);
             frame.retransmissions += 1;
+            // Whatever was sent again before is older than a round trip by now.
+            frame.resent = 0;
             result.retransmissions = result.retransmissions.max(frame.retransmissions);
             let last = 1 << (frame.count - 1);
             let segments = if frame.timeouts == 1 {
@@ -459,13 +461,19 @@ impl SendWindow {
         let bit = 1 << index;
         let again = frame.resend & bit != 0;
         frame.last_at = Some(now);
+        if frame.retransmissions > 0 {
+            // What goes out for the first time after a repair began is as young as the repair.
+            frame.resent |= bit;
+            // Those that no request can name do not put off the answer for those that it can.
+            if index < MAX_REQUESTABLE_SEGMENTS || frame.resent_at.is_none() {
+                frame.resent_at = Some(now);
+            }
+        }
         if again {
             frame.resend &= !bit;
             if frame.resend == 0 {
                 self.resending -= 1;
             }
-            frame.resent |= bit;
-            frame.resent_at.get_or_insert(now);
         } else {
             frame.next += 1;
             if frame.snapshot.is_none() && self.reliable {

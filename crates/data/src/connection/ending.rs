@@ -69,14 +69,17 @@ impl Connection {
             return None;
         }
         let config = &self.config;
-        let literal = config.close_on_peer_finish || config.codec.dialect() == Dialect::Hoprnet;
+        let deployed = config.codec.dialect() == Dialect::Hoprnet;
+        let literal = config.close_on_peer_finish || deployed;
         let reliable = config.is_reliable();
         let awaits = self.send.awaits_acknowledgement();
         // However short the configured time, the path has to be given its own.
         let repetition = self.probe_timeout(false);
         let linger = config.linger.max(repetition * PATH_PATIENCE).min(config.idle_timeout);
-        if self.recv.is_finished() && self.finishing && self.send.only_terminating_left() {
-            // All data is acknowledged and the peer has finished: it may well be gone by now.
+        let lacks = self.recv.holds_frames() || (reliable && self.recv.has_gaps());
+        // A deployed peer that has closed acknowledges nothing, and said so once: that may be lost.
+        let may_be_gone = self.recv.is_finished() || (deployed && !lacks);
+        if may_be_gone && self.finishing && awaits && self.send.only_terminating_left() {
             return Some((self.last_patience().min(config.idle_timeout), None));
         }
         if reliable && self.recv.knows_end() && self.recv.has_gaps() {
@@ -87,7 +90,6 @@ impl Connection {
             return Some((linger, Some(ConnectionError::PeerClosed)));
         }
         let sent_all = self.finishing && self.send.is_empty();
-        let lacks = self.recv.holds_frames() || (reliable && self.recv.has_gaps());
         if literal && sent_all && !lacks {
             // It closes when we do and says so once: that message may be lost.
             return Some((linger, None));

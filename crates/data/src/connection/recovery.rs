@@ -17,6 +17,10 @@ const MAX_ADAPTIVE_ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// Reordering is given this share of a round trip before a gap is requested, and at least this long.
 const REORDER_RTT_SHARE: u32 = 4;
+/// Our own retransmission does not take a process that waits for its turn on a busy machine for a network
+/// that lost something.
+const MIN_PROBE: Duration = Duration::from_millis(10);
+
 pub(super) const MIN_REORDER_TIME: Duration = Duration::from_millis(1);
 /// The newest frame is given at least this long to become complete.
 const MIN_TAIL_TIME: Duration = Duration::from_millis(5);
@@ -134,7 +138,7 @@ impl Connection {
         let floor = match (self.config.codec.dialect(), self.config.timing) {
             (Dialect::Hoprnet, _) => (patience + HOPRNET_ACK_BATCH).max(HOPRNET_MIN_PROBE),
             (_, Timing::Fixed) => self.config.frame_timeout + self.config.ack_delay,
-            _ => Duration::ZERO,
+            _ => MIN_PROBE,
         };
         adaptive.max(floor)
     }

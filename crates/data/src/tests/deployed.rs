@@ -381,7 +381,7 @@ const LOSSES: [f64; 4] = [0.0, 0.01, 0.05, 0.1];
 
 #[test]
 fn reliable_sessions_complete_both_ways_and_end_from_our_side() {
-    for_each_seed(24, |seed, _| {
+    for_each_seed(1200, |seed, _| {
         let mut session = Session::new(Mode::Reliable, LOSSES[seed as usize % 4], seed);
         let sent = frames(60, 7 * 1020 - 100);
         session.outbox = sent.clone();
@@ -393,6 +393,7 @@ fn reliable_sessions_complete_both_ways_and_end_from_our_side() {
         let now = session.now;
         session.ours.finish(now);
         session.run_until("our end", 30_000, |session| session.theirs.peer_closed);
+        // Our end may be repeated in vain: it acknowledges and says goodbye once, and both may be lost.
         session.theirs.close();
         session.run_until("their end", 60_000, |session| session.closed.is_some());
         assert_eq!(session.closed, Some(None));
@@ -401,8 +402,8 @@ fn reliable_sessions_complete_both_ways_and_end_from_our_side() {
 
 #[test]
 fn reliable_sessions_end_well_from_their_side() {
-    for_each_seed(24, |seed, _| {
-        let mut session = Session::new(Mode::Reliable, LOSSES[seed as usize % 3], seed);
+    for_each_seed(1200, |seed, _| {
+        let mut session = Session::new(Mode::Reliable, LOSSES[seed as usize % 4], seed);
         let sent = frames(30, 3000);
         session.outbox = sent.clone();
         session.theirs.outbox = sent.clone();

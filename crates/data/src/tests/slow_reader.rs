@@ -156,3 +156,17 @@ fn an_unreliable_reader_that_pauses_gets_what_fits() {
     assert!(pair.b.inbox.len() >= 26, "{pair:#?}");
     assert_eq!(pair.b.connection.stats().receive_buffered, 0);
 }
+
+#[test]
+fn a_reader_with_the_default_buffer_stops_its_peer_without_losing_anything() {
+    for mtu in [256, 1000, 1400, 9000] {
+        let config = Config::builder(Dialect::Rfc0009, Mtu::new(mtu).unwrap()).build().unwrap();
+        let size = config.frame_size();
+        let link = LinkConfig::default().with_delay(MS(1));
+        let mut pair = Pair::new(&Arc::new(config), &link, 1);
+        pair.b.reading = false;
+        pair.a.queue(frames(1000, size));
+        pair.run_for(S(1));
+        assert_eq!(pair.b.connection.stats().segments_dropped, 0, "MTU {mtu}: {pair:#?}");
+    }
+}
