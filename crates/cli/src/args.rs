@@ -67,12 +67,15 @@ pub(crate) struct TransportArg {
     pub(crate) transport: Transport,
 }
 
-/// Settings on which both ends of a session must agree.
+/// Settings of sessions.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Tuning {
     /// Largest message in bytes; both ends must agree
     #[arg(long, value_name = "BYTES", default_value = "1400", value_parser = mtu)]
     pub(crate) mtu: Mtu,
+    /// How long a peer may be silent before its sessions end, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "180", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    idle_timeout: u64,
     #[command(flatten)]
     pub(crate) wire: Wire,
 }
@@ -109,7 +112,10 @@ impl Wire {
 
 impl Tuning {
     pub(crate) fn endpoint(&self) -> EndpointBuilder {
-        self.wire.endpoint(self.mtu, |config| config)
+        let timeout = Duration::from_secs(self.idle_timeout);
+        self.wire
+            .endpoint(self.mtu, move |config| config.idle_timeout(timeout))
+            .start(move |config| config.idle_timeout(timeout))
     }
 }
 

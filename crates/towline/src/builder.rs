@@ -75,22 +75,24 @@ impl EndpointBuilder {
         self
     }
 
-    /// Settings of the data plane of every session. Mode, delivery and the initial round-trip time are
-    /// set per session.
+    /// Settings of the data plane of every session, on top of earlier ones. Mode, delivery and the initial
+    /// round-trip time are set per session.
     pub fn data(
         mut self,
         configure: impl Fn(DataConfigBuilder) -> DataConfigBuilder + Send + 'static,
     ) -> Self {
-        self.data = Box::new(configure);
+        let earlier = self.data;
+        self.data = Box::new(move |config| configure(earlier(config)));
         self
     }
 
-    /// Settings of the handshake: timeouts, limits and keep-alives.
+    /// Settings of the handshake, on top of earlier ones: timeouts, limits and keep-alives.
     pub fn start(
         mut self,
         configure: impl Fn(StartConfigBuilder) -> StartConfigBuilder + Send + 'static,
     ) -> Self {
-        self.start = Box::new(configure);
+        let earlier = self.start;
+        self.start = Box::new(move |config| configure(earlier(config)));
         self
     }
 

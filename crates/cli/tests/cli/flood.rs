@@ -3,13 +3,14 @@
 //! Bounded by count; `TOWLINE_FLOOD_DATAGRAMS` raises it, and `TOWLINE_SEED` replays the noise.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
+use crate::path::{Path, udp_socket};
 use crate::support::{PATIENCE, Running};
 
 /// What the exit's memory may grow by while strangers flood it, in KiB. Its tables for rates, answers
@@ -26,7 +27,7 @@ fn an_exit_under_a_flood_stays_small_and_serves_its_clients() {
     let target = format!("tcp://{service}");
     let mut exit = Running::serve(&["exit", "--listen", "127.0.0.1:0", "--allow", &target]);
     let exit_address = exit.address().parse().expect("an address");
-    let path = Path::start(exit_address);
+    let path = Path::start(exit_address, 0.0);
     let through = path.address.to_string();
     let listen = "tcp://127.0.0.1:0";
     let mut entry =
@@ -99,10 +100,6 @@ fn flood(exit: SocketAddr, samples: &[Vec<u8>], datagrams: u64, seed: u64, sent:
     }
 }
 
-fn udp_socket() -> UdpSocket {
-    UdpSocket::bind("127.0.0.1:0").expect("there is a free port")
-}
-
 fn random_bytes(random: &mut StdRng) -> Vec<u8> {
     let mut bytes = vec![0; random.random_range(0..256)];
     random.fill_bytes(&mut bytes);
@@ -139,52 +136,6 @@ fn echo_service() -> SocketAddr {
         }
     });
     address
-}
-
-/// A hop between entry and exit that keeps some of what it sees.
-struct Path {
-    address: SocketAddr,
-    samples: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-impl Path {
-    fn start(exit: SocketAddr) -> Self {
-        let (near, far) = (udp_socket(), udp_socket());
-        far.connect(exit).expect("UDP always connects");
-        let address = near.local_addr().expect("it is bound");
-        let samples = Arc::new(Mutex::new(Vec::new()));
-        let entry = Arc::new(Mutex::new(None));
-        {
-            let clone = |socket: &UdpSocket| socket.try_clone().expect("a socket can be cloned");
-            let (near, far) = (clone(&near), clone(&far));
-            let (samples, entry) = (samples.clone(), entry.clone());
-            std::thread::spawn(move || {
-                let mut buffer = [0; 2048];
-                while let Ok((length, from)) = near.recv_from(&mut buffer) {
-                    *entry.lock().expect("nobody panics with it") = Some(from);
-                    let mut samples = samples.lock().expect("nobody panics with it");
-                    if samples.len() < 256 {
-                        samples.push(buffer[..length].to_vec());
-                    }
-                    let _ = far.send(&buffer[..length]);
-                }
-            });
-        }
-        std::thread::spawn(move || {
-            let mut buffer = [0; 2048];
-            loop {
-                let Ok(length) = far.recv(&mut buffer) else { continue };
-                if let Some(entry) = *entry.lock().expect("nobody panics with it") {
-                    let _ = near.send_to(&buffer[..length], entry);
-                }
-            }
-        });
-        Self { address, samples }
-    }
-
-    fn samples(&self) -> Vec<Vec<u8>> {
-        self.samples.lock().expect("nobody panics with it").clone()
-    }
 }
 
 /// What a process holds in memory; `None` where the system does not tell.

@@ -3,6 +3,8 @@
 mod decode;
 mod demo;
 mod flood;
+mod lossy;
+mod path;
 mod perf;
 mod pipe;
 mod support;

@@ -24,7 +24,7 @@ fn service() -> String {
     address
 }
 
-fn exit(allow: &str, more: &[&str]) -> (Running, String) {
+pub(crate) fn exit(allow: &str, more: &[&str]) -> (Running, String) {
     let allow = format!("tcp://{allow}");
     let args = ["exit", "--listen", "127.0.0.1:0", "--allow", &allow];
     let mut exit = Running::serve(&[&args, more].concat());
@@ -32,7 +32,7 @@ fn exit(allow: &str, more: &[&str]) -> (Running, String) {
     (exit, address)
 }
 
-fn entry(exit: &str, target: &str, more: &[&str]) -> (Running, String) {
+pub(crate) fn entry(exit: &str, target: &str, more: &[&str]) -> (Running, String) {
     let target = format!("tcp://{target}");
     let args = ["entry", "--listen", "tcp://127.0.0.1:0", "--exit", exit, "--target", &target];
     let mut entry = Running::serve(&[&args, more].concat());
@@ -40,7 +40,7 @@ fn entry(exit: &str, target: &str, more: &[&str]) -> (Running, String) {
     (entry, address)
 }
 
-fn connect(address: &str) -> TcpStream {
+pub(crate) fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the entry listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     stream
