@@ -63,6 +63,8 @@ pub struct Connection {
     taken: bool,
     /// When the peer was last heard of, or began to owe us something, whichever is later.
     last_heard: Instant,
+    /// When the peer last sent a segment: one that lacks our acknowledgement would repeat itself.
+    last_segment: Instant,
     /// When something was last acknowledged, or began to wait for it.
     last_progress: Instant,
     /// The peer shows life and acknowledges nothing: its reader holds acknowledgements back.
@@ -124,6 +126,7 @@ impl Connection {
             blocked: false,
             taken: false,
             last_heard: now,
+            last_segment: now,
             last_progress: now,
             held_back: false,
             measure_from: now,
@@ -383,6 +386,7 @@ impl Connection {
     fn handle_segment(&mut self, now: Instant, segment: Segment) {
         let id = u64::from(segment.header.frame_id().get());
         let bytes = segment.data.len();
+        self.last_segment = now;
         match self.recv.insert(now, segment) {
             Insert::Stored { completed, answered } => {
                 self.stats.segments_received += 1;

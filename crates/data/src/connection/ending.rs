@@ -27,6 +27,9 @@ const LAST_PATIENCE: u32 = 32;
 /// What is waited after the end for a peer that repeats itself: as many times our own timeout, and at least.
 const DRAIN_PATIENCE: u32 = 64;
 const MIN_DRAIN_TIME: Duration = Duration::from_millis(250);
+/// And at most, unless the path is so slow that it would be less often than this.
+const MAX_DRAIN_TIME: Duration = Duration::from_millis(2500);
+const LEAST_DRAIN_PATIENCE: u32 = 16;
 /// In initial round trips: three repetitions of a peer that has measured nothing.
 const UNMEASURED_DRAIN: u32 = 22;
 
@@ -104,7 +107,7 @@ impl Connection {
             State::Open => {}
             State::Draining { until } => {
                 // The peer repeats itself until an answer gets through.
-                let at = (self.last_heard + self.drain_time()).min(until);
+                let at = (self.last_segment + self.drain_time()).min(until);
                 self.timers.set(Timer::Linger, at);
                 return;
             }
@@ -157,7 +160,10 @@ impl Connection {
         if self.farewell.is_none() {
             self.timers.clear(Timer::Probe);
         }
-        self.last_heard = now;
+        if !self.config.is_reliable() {
+            // Our last words are spread over the time to come.
+            self.last_segment = now;
+        }
         self.settle(now);
     }
 
@@ -166,8 +172,8 @@ impl Connection {
         (self.probe_timeout(false) * LAST_PATIENCE).max(LAST_ACK_PATIENCE)
     }
 
-    /// How long to wait for the peer's next repetition, should our answers get lost: some six of them, which
-    /// back off, on a short path, and no longer than such a peer waits for us.
+    /// How long to wait for the peer's next repetition, should our answers get lost. They back off: some six
+    /// of them on a short path, four on any.
     fn drain_time(&self) -> Duration {
         if self.config.is_reliable() {
             // A side that hardly sent has measured nothing, but may have an idea.
@@ -181,7 +187,8 @@ impl Connection {
             } else {
                 (self.config.initial_rtt * UNMEASURED_DRAIN).max(MIN_DRAIN_TIME)
             };
-            (timeout * DRAIN_PATIENCE).max(floor).min(self.last_patience())
+            let most = MAX_DRAIN_TIME.max(timeout * LEAST_DRAIN_PATIENCE);
+            (timeout * DRAIN_PATIENCE).min(most).max(floor)
         } else {
             FAREWELL_SPACING * u32::from(FAREWELLS)
         }
