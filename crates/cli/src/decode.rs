@@ -50,6 +50,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 .map_err(|error| Failure::Stdout(error.into()))?;
             output.write_all(b"\n").map_err(Failure::Stdout)?;
         }
+        // Whoever feeds a capture in wants to see it as it comes.
+        output.flush().map_err(Failure::Stdout)?;
         Ok(())
     };
     for datagram in &args.datagrams {
@@ -64,7 +66,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             }
         }
     }
-    output.flush().map_err(Failure::Stdout)?;
     if all_well { Ok(()) } else { Err(Failure::Reported) }
 }
 

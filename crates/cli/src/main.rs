@@ -44,7 +44,14 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // What a person has to know is printed; this is for those who look for a fault.
-    let filter = EnvFilter::try_from_env("TOWLINE_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = match std::env::var("TOWLINE_LOG").as_deref().map(EnvFilter::try_new) {
+        Ok(Ok(filter)) => filter,
+        Ok(Err(error)) => {
+            eprintln!("towline: TOWLINE_LOG: {error}");
+            return ExitCode::from(2);
+        }
+        Err(_) => EnvFilter::new("warn"),
+    };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let result = match cli.command {

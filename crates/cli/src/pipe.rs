@@ -28,7 +28,7 @@ use crate::stdio::{self, CHUNK, Stdout};
 /// 25 MB/s, and five seconds of silence end the peer's direction once ours is over and anything was said.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  towline pipe --accept 0.0.0.0:9000 > copy
+  towline pipe --accept 0.0.0.0:9000 < /dev/null > copy
   towline pipe --connect 192.0.2.1:9000 --target tcp://copy:1 < original
 
   towline pipe --bare --local 127.0.0.1:7002 --peer 127.0.0.1:7001 --mode reliable --mtu 1018 < /dev/null > copy

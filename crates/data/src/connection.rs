@@ -304,7 +304,8 @@ impl Connection {
     }
 
     /// Ends both directions at once. What was not acknowledged may be lost, and the peer will know that
-    /// the session did not end well.
+    /// the session did not end well, except in `hoprnet`, whose peers bear no hole in the frame ids, and
+    /// in unreliable mode.
     pub fn abort(&mut self, now: Instant) {
         if self.state == State::Open {
             self.fail(now, ConnectionError::Aborted);
@@ -497,7 +498,6 @@ impl Connection {
             now,
             &Sample {
                 acknowledged: result.bytes,
-                in_flight: self.send.in_flight,
                 delivered: self.send.rate.delivered,
                 prior_delivered: result.sample.map_or(0, |sample| sample.prior_delivered),
                 delivery_rate: result.sample.map(|sample| sample.rate),

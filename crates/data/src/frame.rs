@@ -1,5 +1,7 @@
 //! A frame as the application gets it.
 
+use std::io::IoSlice;
+
 use bytes::{Buf, Bytes, BytesMut};
 use towline_wire::data::FrameId;
 
@@ -85,6 +87,15 @@ impl Buf for Frame {
         self.pieces.as_slice().get(self.at).map_or(&[], |piece| piece)
     }
 
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let rest = self.pieces.as_slice().get(self.at..).unwrap_or(&[]);
+        let filled = rest.len().min(slices.len());
+        for (slice, piece) in slices.iter_mut().zip(rest) {
+            *slice = IoSlice::new(piece);
+        }
+        filled
+    }
+
     fn advance(&mut self, count: usize) {
         assert!(count <= self.len, "cannot advance by {count} in {} bytes", self.len);
         let mut left = count;
@@ -114,5 +125,38 @@ impl Pieces {
             Self::One(data) => std::slice::from_ref(data),
             Self::Many(pieces) => pieces,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame() -> Frame {
+        let pieces = ["abc", "", "de"].map(Bytes::from).to_vec();
+        Frame::new(FrameId::FIRST, Pieces::Many(pieces))
+    }
+
+    #[test]
+    fn reading_by_pieces_gives_what_joining_gives() {
+        for step in 1..=5 {
+            let (mut frame, mut read) = (frame(), Vec::new());
+            while frame.has_remaining() {
+                let length = frame.chunk().len().min(step);
+                read.extend_from_slice(&frame.chunk()[..length]);
+                frame.advance(length);
+            }
+            assert_eq!(read, b"abcde");
+        }
+    }
+
+    #[test]
+    fn slices_are_of_what_is_not_read_yet() {
+        let mut frame = frame();
+        frame.advance(2);
+        let mut slices = [IoSlice::new(&[]); 8];
+        let filled = frame.chunks_vectored(&mut slices);
+        let joined: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(joined, b"cde");
     }
 }

@@ -53,7 +53,6 @@ mod stats;
 mod timer;
 
 pub use config::{Config, ConfigBuilder, ConfigError, Delivery, Mode, Timing};
-pub use congestion::{Controller, Sample};
 pub use connection::Connection;
 pub use event::{ConnectionError, Event, Ignored, SendError, Transmit};
 pub use frame::Frame;

@@ -54,7 +54,7 @@ impl Config {
                 answer_memory: Duration::from_secs(60),
                 max_remembered: 16_384,
                 request_rate: Rate { burst: 256, refill: Duration::from_millis(5) },
-                peer_request_rate: Rate { burst: 64, refill: Duration::from_millis(100) },
+                peer_request_rate: Rate { burst: 128, refill: Duration::from_millis(20) },
                 returning_request_rate: Rate { burst: 64, refill: Duration::from_millis(10) },
                 refusal_rate: Rate { burst: 64, refill: Duration::from_millis(10) },
                 max_peers: 4096,
@@ -157,7 +157,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests that are looked at, from one peer. Default 64 at once, then 10/s.
+    /// Requests that are looked at, from one peer. Default 128 at once, then 50/s.
     pub fn peer_request_rate(mut self, rate: Rate) -> Self {
         self.config.peer_request_rate = rate;
         self

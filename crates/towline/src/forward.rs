@@ -2,7 +2,8 @@
 //!
 //! An [`Entry`] accepts TCP connections and opens a session for each; an [`Exit`] grants sessions and
 //! connects each to its target. Each direction ends on its own, as TCP's do, and a connection that is
-//! reset, or a session that fails, never looks like a good end on the other side.
+//! reset, or a session that fails, does not look like a good end on the other side, except in the dialect
+//! `hoprnet`, which has no way to tell.
 //!
 //! ```
 //! use towline::forward::{Entry, Exit};

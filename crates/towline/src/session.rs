@@ -34,9 +34,10 @@ pub use send::SendHalf;
 /// frame boundaries mean nothing to a reader of bytes. As messages, [`send_frame`](Self::send_frame) and
 /// [`recv_frame`](Self::recv_frame) keep them.
 ///
-/// Each direction ends on its own: [`shutdown`](tokio::io::AsyncWriteExt::shutdown) ends ours and
+/// Each direction ends on its own, but in unreliable sessions and in `hoprnet` ours ends with the
+/// peer's unless `close_on_peer_finish` says otherwise: [`shutdown`](tokio::io::AsyncWriteExt::shutdown) ends ours and
 /// returns when the peer has everything. Dropping a session finishes our direction and takes no more of
-/// the peer's; what was written still goes out. [`abort`](Self::abort) ends both at once.
+/// the peer's; what was written still goes out, and a peer that goes on sending is cut off after 10 s. [`abort`](Self::abort) ends both at once.
 pub struct Session<A: Address = std::net::SocketAddr> {
     recv: RecvHalf<A>,
     send: SendHalf<A>,
@@ -85,7 +86,8 @@ impl<A: Address> Session<A> {
         self.send.finish().await
     }
 
-    /// Ends both directions at once. The peer learns that the session did not end well.
+    /// Ends both directions at once. The peer learns that the session did not end well, except in
+    /// `hoprnet` and in unreliable sessions.
     pub fn abort(&mut self) {
         self.send.abort();
     }

@@ -81,9 +81,7 @@ impl Target {
             None if host.contains(':') => return Err(TargetError),
             None => host,
         };
-        let valid =
-            |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '@' | '[' | ']' | '?' | '#');
-        if host.is_empty() || !host.chars().all(valid) {
+        if !is_host(host) {
             return Err(TargetError);
         }
         let port = port.parse().map_err(|_| TargetError)?;
@@ -132,11 +130,23 @@ impl Target {
             WireHost::Plain(WireAddress::Ip(address)) => {
                 Self::Service { protocol, host: address.ip().to_string(), port: address.port() }
             }
-            WireHost::Plain(WireAddress::Dns(host, port)) => Self::Service { protocol, host, port },
+            WireHost::Plain(WireAddress::Dns(host, port)) if is_host(&host) => {
+                Self::Service { protocol, host, port }
+            }
+            WireHost::Plain(WireAddress::Dns(..)) => Self::Other(item.clone()),
             WireHost::Sealed(address) => Self::Sealed { protocol, address },
         }
     }
 }
+
+/// Whether this may be a name or an address: strangers send it, and logs show it.
+fn is_host(host: &str) -> bool {
+    let valid = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '@' | '[' | ']' | '?' | '#');
+    (1..=MAX_HOST_LEN).contains(&host.len()) && host.chars().all(valid)
+}
+
+/// The longest name that the domain name system has, in bytes.
+const MAX_HOST_LEN: usize = 255;
 
 impl FromStr for Target {
     type Err = TargetError;
@@ -247,6 +257,16 @@ mod tests {
                 let item = target.to_cbor(dialect);
                 assert_eq!(&Target::from_cbor(&item, Mode::Reliable), target, "{dialect}");
             }
+        }
+    }
+
+    #[test]
+    fn a_host_that_no_name_can_be_is_not_taken_for_one() {
+        for host in ["", "a b", "\u{1b}[2J", "line\nbreak", &"x".repeat(256)] {
+            let wire = WireHost::Plain(WireAddress::Dns(host.to_owned(), 80));
+            let item = Cbor::new(&WireTarget::stream(Protocol::Tcp, wire)).unwrap();
+            let target = Target::from_cbor(&item, Mode::Reliable);
+            assert_eq!(target, Target::Other(item), "{host:?}");
         }
     }
 

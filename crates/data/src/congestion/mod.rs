@@ -9,25 +9,23 @@ pub(crate) use delay::DelayBased;
 
 /// What a controller learns from one acknowledgement message.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Bytes newly acknowledged.
-    pub acknowledged: u64,
-    /// Bytes that are still under way.
-    pub in_flight: u64,
+    pub(crate) acknowledged: u64,
     /// Bytes acknowledged since the connection began.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// What [`delivered`](Self::delivered) was when the newest acknowledged frame was sent.
-    pub prior_delivered: u64,
+    pub(crate) prior_delivered: u64,
     /// Delivery rate in bytes per second, if it could be measured.
-    pub delivery_rate: Option<u64>,
+    pub(crate) delivery_rate: Option<u64>,
     /// Whether the rate says what the application offered rather than what the path can carry.
-    pub app_limited: bool,
+    pub(crate) app_limited: bool,
     /// Round-trip time of the newest frame that was not retransmitted.
-    pub rtt: Option<Duration>,
+    pub(crate) rtt: Option<Duration>,
 }
 
 /// Decides how much may be under way and how fast it leaves. Bytes are those of messages.
-pub trait Controller: fmt::Debug + Send {
+pub(crate) trait Controller: fmt::Debug + Send {
     /// Frames were acknowledged.
     fn on_acknowledged(&mut self, now: Instant, sample: &Sample);
 

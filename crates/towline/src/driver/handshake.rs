@@ -96,7 +96,8 @@ where
         let mut config = self.settings.data.clone();
         if let Some(mtu) = mtu {
             config = config.mtu(mtu);
-            let fits = mtu.get() + Tag::LEN <= self.outbox.max_datagram_size();
+            let prefix = if self.settings.framing == Framing::Tagged { Tag::LEN } else { 0 };
+            let fits = mtu.get() + prefix <= self.outbox.max_datagram_size();
             if !fits || config.clone().mode(options.mode).build().is_err() {
                 let _ = self.responder.refuse(now, id, ErrorReason::UNKNOWN);
                 return Err(AcceptError::Mtu(mtu));

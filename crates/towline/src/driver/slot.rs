@@ -112,10 +112,13 @@ impl<A: Address> Slot<A> {
         let crowded = self.take_outgoing(now);
         self.deliver();
         let sent = self.transmit(now, cx, outbox)?;
+        // Making room can end a wait for what does not come: there may be frames again.
+        let delivered = self.deliver();
         self.handle_events();
         self.check_end(now);
         // Sending alone may have made the room that was lacking, in unreliable mode.
-        let more = sent == BATCHES || outbox.is_blocked() || crowded && self.has_room();
+        let crowded = crowded && self.has_room();
+        let more = sent == BATCHES || outbox.is_blocked() || crowded || delivered;
         Ok(Served { progress: sent > 0, more })
     }
 
@@ -226,12 +229,16 @@ impl<A: Address> Slot<A> {
         joined.map_or(first, BytesMut::freeze)
     }
 
-    /// Hands received frames to the application, as far as it has room.
-    fn deliver(&mut self) {
+    /// Hands received frames to the application, as far as it has room. Returns whether any were taken from
+    /// the connection.
+    fn deliver(&mut self) -> bool {
+        let mut taken = false;
         loop {
             let Some(frames) = &mut self.frames else {
-                while self.connection.recv_frame().is_some() {}
-                return;
+                while self.connection.recv_frame().is_some() {
+                    taken = true;
+                }
+                return taken;
             };
             if frames.is_closed() {
                 self.frames = None;
@@ -239,8 +246,13 @@ impl<A: Address> Slot<A> {
                 self.unread = true;
                 continue;
             }
-            let Some(frame) = self.held.take().or_else(|| self.connection.recv_frame()) else {
-                return;
+            let frame = match self.held.take() {
+                Some(frame) => frame,
+                None => {
+                    let Some(frame) = self.connection.recv_frame() else { return taken };
+                    taken = true;
+                    frame
+                }
             };
             let Err(error) = frames.try_send(frame) else { continue };
             self.shared.hold_frames();
@@ -248,7 +260,7 @@ impl<A: Address> Slot<A> {
             if let Err(error) = frames.try_send(error.into_inner()) {
                 self.held = Some(error.into_inner());
                 if !frames.is_closed() {
-                    return;
+                    return taken;
                 }
             }
         }

@@ -3,9 +3,10 @@
 use std::io;
 use std::pin::pin;
 
-use bytes::Bytes;
-use futures::future::{Either, select};
-use tokio::io::copy_bidirectional_with_sizes;
+use bytes::{Buf, Bytes, BytesMut};
+use futures::future::{Either, select, try_join};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, UdpSocket};
 use towline_transport::Address;
 
@@ -20,18 +21,69 @@ const CHUNK: usize = 64 * 1024;
 const MAX_DATAGRAM: usize = 65_507;
 
 /// Copies both ways until both directions are over. What breaks on one side breaks on the other.
+///
+/// Nothing is held while nothing flows: sessions that strangers open, and then leave half-open, cost no
+/// buffers.
 pub(super) async fn tcp<A: Address>(
-    mut session: Session<A>,
+    session: Session<A>,
     mut stream: TcpStream,
 ) -> io::Result<Traffic> {
-    match copy_bidirectional_with_sizes(&mut stream, &mut session, CHUNK, CHUNK).await {
-        Ok((sent, received)) => Ok(Traffic { sent, received, stats: session.stats().await.ok() }),
+    let (mut recv, mut send) = session.into_split();
+    let result = {
+        let (reader, writer) = stream.split();
+        let there = pin!(stream_to_session(reader, &mut send));
+        let back = pin!(session_to_stream(&mut recv, writer));
+        try_join(there, back).await
+    };
+    match result {
+        Ok((sent, received)) => Ok(Traffic { sent, received, stats: send.stats().await.ok() }),
         Err(error) => {
-            session.abort();
+            send.abort();
             reset(stream);
             Err(error)
         }
     }
+}
+
+async fn stream_to_session<A: Address>(
+    reader: ReadHalf<'_>,
+    send: &mut SendHalf<A>,
+) -> io::Result<u64> {
+    let mut bytes = 0;
+    loop {
+        reader.readable().await?;
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        match reader.try_read_buf(&mut chunk) {
+            Ok(0) => {
+                send.finish().await?;
+                return Ok(bytes);
+            }
+            Ok(length) => {
+                bytes += length as u64;
+                send.send_stream(exact(chunk)).await?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn session_to_stream<A: Address>(
+    recv: &mut RecvHalf<A>,
+    mut writer: WriteHalf<'_>,
+) -> io::Result<u64> {
+    let mut bytes = 0;
+    while let Some(mut frame) = recv.recv_frame().await? {
+        bytes += frame.remaining() as u64;
+        writer.write_all_buf(&mut frame).await?;
+    }
+    writer.shutdown().await?;
+    Ok(bytes)
+}
+
+/// What was read, without room for much that was not.
+fn exact(chunk: BytesMut) -> Bytes {
+    if chunk.len() < CHUNK / 4 { Bytes::copy_from_slice(&chunk) } else { chunk.freeze() }
 }
 
 /// Closes a connection such that its peer cannot take this for a good end.

@@ -41,6 +41,16 @@ impl<A: Address> SendHalf<A> {
         self.start_send_frame(frame)
     }
 
+    /// Sends bytes of a stream, without copying them if they are many.
+    pub(crate) async fn send_stream(&mut self, mut data: Bytes) -> Result<(), SessionError> {
+        while !data.is_empty() {
+            std::future::poll_fn(|cx| self.poll_ready(cx)).await?;
+            let piece = data.split_to(data.len().min(self.handle.frame_size));
+            self.push(Outgoing::Stream(piece))?;
+        }
+        Ok(())
+    }
+
     /// Ends this direction and waits until the peer has everything, or until everything was sent in an
     /// unreliable session.
     ///
