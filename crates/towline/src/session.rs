@@ -92,10 +92,10 @@ impl<A: Address> Session<A> {
         self.send.abort();
     }
 
-    /// Counters of the session's data plane.
+    /// Counters of the session's data plane; the last ones, once it is over.
     ///
     /// # Errors
-    /// [`SessionError`] when the session is over.
+    /// [`SessionError`] when the endpoint ended before the session did.
     pub async fn stats(&self) -> Result<Stats, SessionError> {
         self.send.stats().await
     }
@@ -179,6 +179,8 @@ pub(crate) struct Shared {
     finish_waker: AtomicWaker,
     /// Set before the queues close: why they do.
     error: OnceLock<SessionError>,
+    /// The counters of a session that is over.
+    last_stats: OnceLock<Stats>,
 }
 
 /// `woken` and `frames_held` are only ever swapped, on both sides: each side changes a queue or looks at
@@ -202,6 +204,11 @@ impl Shared {
     pub(crate) fn set_finished(&self) {
         self.finished.store(true, Ordering::Release);
         self.finish_waker.wake();
+    }
+
+    pub(crate) fn set_last_stats(&self, stats: Stats) {
+        // A session ends once.
+        let _ = self.last_stats.set(stats);
     }
 
     pub(crate) fn set_error(&self, error: SessionError) {
@@ -244,11 +251,13 @@ impl<A: Address> Handle<A> {
         let _ = self.commands.send(Command::Abort { key: self.key });
     }
 
+    /// The counters as of now, or the last ones of a session that is over.
     async fn stats(&self) -> Result<Stats, SessionError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::SessionStats { key: self.key, reply };
-        self.commands.send(command).map_err(|_| SessionError::EndpointClosed)?;
-        answer.await.map_err(|_| self.error())
+        // A closed endpoint drops the reply, as does one that has no such session any more.
+        let _ = self.commands.send(Command::SessionStats { key: self.key, reply });
+        let last = || self.shared.last_stats.get().copied();
+        answer.await.or_else(|_| last().ok_or_else(|| self.error()))
     }
 
     /// Why the session ended.

@@ -346,6 +346,7 @@ impl<A: Address> Slot<A> {
 impl<A: Address> Drop for Slot<A> {
     /// However the task ends, the application's end does not wait in vain, nor takes it for a good end.
     fn drop(&mut self) {
+        self.shared.set_last_stats(self.connection.stats());
         if !self.finished {
             self.shared.set_error(SessionError::EndpointClosed);
         }

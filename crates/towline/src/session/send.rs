@@ -65,10 +65,10 @@ impl<A: Address> SendHalf<A> {
         self.handle.abort();
     }
 
-    /// Counters of the session's data plane.
+    /// Counters of the session's data plane; the last ones, once it is over.
     ///
     /// # Errors
-    /// [`SessionError`] when the session is over.
+    /// [`SessionError`] when the endpoint ended before the session did.
     pub async fn stats(&self) -> Result<Stats, SessionError> {
         self.handle.stats().await
     }

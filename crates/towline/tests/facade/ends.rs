@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 use towline::{Dialect, Endpoint, SessionError, SessionOptions};
@@ -224,13 +225,14 @@ async fn a_reader_that_comes_late_gets_everything_and_the_session_is_freed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stats_of_a_session_that_is_over_are_an_error() {
+async fn stats_of_a_session_that_is_over_are_its_last() {
     let mut pair = Pair::new();
     let (mut ours, theirs) = pair.session().await;
     drop(theirs);
+    ours.send_frame(Bytes::from_static(b"one")).await.unwrap();
     ours.shutdown().await.unwrap();
     pair.idle().await;
-    ours.stats().await.unwrap_err();
+    assert_eq!(ours.stats().await.unwrap().frames_sent, 1);
 }
 
 /// A handle that outlived its session must not reach the one that has its place now.
@@ -258,8 +260,11 @@ async fn stats_of_a_session_that_is_over_are_not_its_successors() {
     let (first, second) = tokio::join!(ended.shutdown(), ended_exit.shutdown());
     first.and(second).unwrap();
     pair.idle().await;
-    let _successor = pair.session().await;
-    ended.stats().await.unwrap_err();
+    let (mut successor, mut theirs) = pair.session().await;
+    successor.send_frame(Bytes::from_static(b"one")).await.unwrap();
+    theirs.recv_frame().await.unwrap();
+    assert_eq!(successor.stats().await.unwrap().frames_sent, 1);
+    assert_eq!(ended.stats().await.unwrap().frames_sent, 0);
 }
 
 /// Both ends of an unreliable session finish as soon as one does (RFC-0007, 4.9).
