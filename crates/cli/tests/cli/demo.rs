@@ -9,7 +9,6 @@ fn a_download_through_a_bad_network_is_whole() {
     let report = json(&output);
     assert_eq!(report["bytes"], 1 << 20);
     assert_eq!(report["verified"], true);
-    assert!(report["retransmitted_segments"].is_u64(), "{report}");
     assert!(report["packets_lost"].as_u64().is_some_and(|packets| packets > 0), "{report}");
     assert!(report["retransmitted_segments"].as_u64().is_some_and(|n| n > 0), "{report}");
     assert!(report["rtt_ms"].as_f64().is_some_and(|rtt| rtt >= 10.0), "{report}");
