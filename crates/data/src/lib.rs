@@ -39,6 +39,7 @@
 //! ```
 
 mod acks;
+mod bits;
 mod config;
 mod congestion;
 mod connection;

@@ -12,6 +12,7 @@ use towline_wire::data::{
     FrameId, MAX_REQUESTABLE_SEGMENTS, MissingSegments, RequestEntry, Segment, SegmentHeader,
 };
 
+use crate::bits::lowest_bits;
 use crate::config::{Config, Delivery};
 use crate::frame::{Frame, Pieces};
 
@@ -275,7 +276,7 @@ impl RecvWindow {
         if slot.have & (bit - 1) != bit - 1 {
             slot.evidence_at.get_or_insert(now);
         }
-        let completed = slot.have == full_mask(slot.count);
+        let completed = slot.have == lowest_bits(slot.count);
         if completed {
             slot.state = State::Complete;
             self.complete += 1;
@@ -559,18 +560,13 @@ impl Slot {
             return MissingSegments::ALL;
         }
         let expected = if whole {
-            full_mask(self.count)
+            lowest_bits(self.count)
         } else {
-            full_mask((u64::BITS - self.have.leading_zeros()) as u8)
+            lowest_bits((u64::BITS - self.have.leading_zeros()) as u8)
         };
-        let nameable = expected & full_mask(MAX_REQUESTABLE_SEGMENTS);
+        let nameable = expected & lowest_bits(MAX_REQUESTABLE_SEGMENTS);
         MissingSegments::from_bits((nameable & !self.have) as u8)
     }
-}
-
-/// The lowest `count` bits.
-fn full_mask(count: u8) -> u64 {
-    if count == 0 { 0 } else { u64::MAX >> (64 - u32::from(count)) }
 }
 
 fn charge_of(frame: &Frame) -> usize {

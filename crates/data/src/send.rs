@@ -12,6 +12,7 @@ use towline_wire::data::{
     Codec, FrameId, MAX_REQUESTABLE_SEGMENTS, MissingSegments, SEGMENT_OVERHEAD, SegmentHeader,
 };
 
+use crate::bits::lowest_bits;
 use crate::config::{Config, RELIABLE_WINDOW};
 use crate::rate::{RateSample, RateSampler, Snapshot};
 
@@ -335,7 +336,7 @@ impl SendWindow {
         if frame.resent_at.is_some_and(|resent| now >= resent + again) {
             frame.resent = 0;
         }
-        let sent = mask(frame.next);
+        let sent = lowest_bits(frame.next);
         let wanted = u64::from(missing.bits()) & sent & !frame.resent & !frame.resend;
         if wanted == 0 {
             return result;
@@ -391,12 +392,12 @@ impl SendWindow {
             let last = 1 << (frame.count - 1);
             let segments = if frame.timeouts == 1 {
                 // The last segment prompts the peer to name the others, as far as it can.
-                last | (mask(frame.count) & !mask(MAX_REQUESTABLE_SEGMENTS))
+                last | (lowest_bits(frame.count) & !lowest_bits(MAX_REQUESTABLE_SEGMENTS))
             } else {
                 let lost = std::mem::take(&mut frame.in_flight);
                 self.in_flight -= u64::from(lost);
                 result.lost += u64::from(lost);
-                mask(frame.count)
+                lowest_bits(frame.count)
             };
             result.segments += segments.count_ones();
             self.mark(at, segments);
@@ -512,9 +513,4 @@ impl SentFrame {
         let ahead = self.resend.rotate_right(first).trailing_zeros();
         ((first + ahead) % u64::BITS) as u8
     }
-}
-
-/// The lowest `count` bits.
-fn mask(count: u8) -> u64 {
-    if count == 0 { 0 } else { u64::MAX >> (64 - u32::from(count)) }
 }
