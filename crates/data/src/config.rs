@@ -70,7 +70,13 @@ impl Config {
             delivery: Delivery::default(),
             timing: Timing::default(),
             frame_size: None,
+            //= docs/spec/data.md#requesting
+            //# In reliable mode a receiver MUST request a frame that is known to be incomplete
+            //# within the frame timeout, which is 800 milliseconds by default.
             frame_timeout: Duration::from_millis(800),
+            //= docs/spec/data.md#acknowledging
+            //# In reliable mode a receiver SHOULD acknowledge a frame within 100 milliseconds of
+            //# its completion, or 40 in `hoprnet`.
             ack_delay: Duration::from_millis(if dialect == Dialect::Hoprnet { 40 } else { 100 }),
             idle_timeout: Duration::from_secs(180),
             progress_timeout: None,
@@ -267,11 +273,15 @@ impl ConfigBuilder {
         let reliable = self.mode == Mode::Reliable;
         let longest_frame = codec.max_frame_len();
         let requestable = codec.max_segment_data() * usize::from(MAX_REQUESTABLE_SEGMENTS);
+        //= docs/spec/data.md#segmentation
+        //# In reliable mode a sender SHOULD NOT send frames of more than 8 segments.
         let default_frame = if reliable { requestable } else { longest_frame };
         let frame_size = self.frame_size.unwrap_or(default_frame);
         let window =
             if reliable { RELIABLE_WINDOW..=RELIABLE_WINDOW } else { 1..=usize::from(u16::MAX) };
 
+        //= docs/spec/data.md#segmentation
+        //# A sender MUST NOT send frames of more than 64 segments, or 63 in `hoprnet`.
         number("frame_size", frame_size, 1..=longest_frame)?;
         let frames = if reliable { RELIABLE_WINDOW } else { 1 };
         let send_buffer = self.send_buffer.unwrap_or(DEFAULT_BUFFER.max(frames * frame_size));
@@ -310,6 +320,9 @@ impl ConfigBuilder {
             receive_buffer,
             receive_window: self.receive_window,
             reorder_depth: self.reorder_depth,
+            //= docs/spec/data.md#half-close
+            //# In reliable mode, in `rfc0007` and `rfc0009`, an end whose peer has finished MUST
+            //# keep its own direction open by default.
             close_on_peer_finish: self
                 .close_on_peer_finish
                 .unwrap_or(!reliable || codec.dialect() == Dialect::Hoprnet),
@@ -363,6 +376,9 @@ fn time(
 mod tests {
     use super::*;
 
+    //= docs/spec/data.md#segmentation
+    //= type=test
+    //# A sender MUST NOT send frames of more than 64 segments,
     #[test]
     fn a_setting_out_of_range_is_named_with_its_range() {
         let mtu = Mtu::new(256).unwrap();
@@ -375,6 +391,36 @@ mod tests {
         let builder = Config::builder(Dialect::Rfc0007, Mtu::new(256).unwrap()).receive_window(512);
         assert!(builder.clone().build().is_err());
         assert!(builder.mode(Mode::Unreliable).build().is_ok());
+    }
+
+    //= docs/spec/data.md#acknowledging
+    //= type=test
+    //# or 40 in `hoprnet`.
+    //= docs/spec/data.md#silence
+    //= type=test
+    //# which is 180 seconds by default.
+    //= docs/spec/data.md#unreliable
+    //= type=test
+    //# by default.
+    #[test]
+    fn the_defaults_are_those_of_the_specification() {
+        for dialect in Dialect::ALL {
+            let config = Config::builder(dialect, Mtu::new(256).unwrap()).build().unwrap();
+            let times = [config.frame_timeout, config.ack_delay, config.idle_timeout];
+            let ack_delay = if dialect == Dialect::Hoprnet { 40 } else { 100 };
+            assert_eq!(times, [800, ack_delay, 180_000].map(Duration::from_millis));
+            assert_eq!((config.progress_timeout, config.max_retransmissions), (None, None));
+            assert_eq!(config.reorder_depth, 16);
+        }
+    }
+
+    //= docs/spec/data.md#segmentation
+    //= type=test
+    //# In reliable mode a sender SHOULD NOT send frames of more than 8 segments.
+    #[test]
+    fn reliable_frames_have_eight_segments_at_most_unless_told_otherwise() {
+        let config = Config::builder(Dialect::Rfc0007, Mtu::new(256).unwrap()).build().unwrap();
+        assert_eq!(config.frame_size, 8 * 246);
     }
 
     #[test]

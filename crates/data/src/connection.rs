@@ -139,6 +139,8 @@ impl Connection {
     /// A connection that writes `tag` before each message. Received datagrams are passed in without.
     #[must_use]
     pub fn tagged(config: Arc<Config>, tag: Tag, now: Instant) -> Self {
+        //= docs/spec/framing.md#tagged
+        //# A sender MUST write an 8-byte big-endian tag before the message in each datagram.
         Self { prefix: Some(tag.to_bytes()), ..Self::new(config, now) }
     }
 
@@ -191,6 +193,8 @@ impl Connection {
         }
         let messages = match self.config.codec.messages(datagram) {
             Ok(messages) => messages,
+            //= docs/spec/data.md#bounds
+            //# A receiver MUST NOT let a message that it ignores change the session.
             Err(error) => return Err(self.note_malformed(error)),
         };
         let mut result = Ok(());
@@ -202,6 +206,9 @@ impl Connection {
                     self.last_heard = now;
                     self.handle_message(now, message);
                 }
+                //= docs/spec/data.md#datagram
+                //# A receiver MUST NOT ignore a message because another one in its datagram is
+                //# malformed.
                 Err(error) => result = Err(self.note_malformed(error)),
             }
         }
@@ -230,6 +237,7 @@ impl Connection {
         if self.timers.take_expired(Timer::Linger, now) {
             self.state = State::Drained;
             self.events.drained = true;
+            self.farewell = None;
             self.timers.clear_all();
         }
         self.settle(now);
@@ -242,6 +250,8 @@ impl Connection {
     pub fn send_frame(&mut self, now: Instant, frame: Bytes) -> Result<FrameId, SendError> {
         match self.state {
             State::Failed(error) => return Err(SendError::Closed(error)),
+            //= docs/spec/data.md#terminating-segment
+            //# A sender MUST NOT send a frame after its terminating frame.
             _ if self.finishing => return Err(SendError::Finished),
             _ => {}
         }
@@ -249,6 +259,9 @@ impl Connection {
         if frame.len() > limit {
             return Err(SendError::TooLong { len: frame.len(), limit });
         }
+        //= docs/spec/data.md#id-exhaustion
+        //# A sender MUST keep the last id, 2^32 - 1, for its terminating frame, and finish its
+        //# direction when every other id is used.
         // The last id is the terminating frame's.
         if self.send.ids_exhausted() {
             self.finish(now);
@@ -299,6 +312,8 @@ impl Connection {
             return;
         }
         self.finishing = true;
+        //= docs/spec/data.md#terminating-segment
+        //# A terminating frame MUST be one segment with bit 7 of its flags set, and without data.
         self.send.push(Bytes::new(), true);
         self.settle(now);
     }
@@ -380,6 +395,8 @@ impl Connection {
             Message::Request(request) if self.config.is_reliable() => {
                 self.handle_request(now, &request);
             }
+            //= docs/spec/data.md#modes
+            //# In unreliable mode an end MUST ignore requests and acknowledgements.
             Message::Acknowledgement(_) | Message::Request(_) => self.stats.unexpected += 1,
         }
     }
@@ -395,6 +412,9 @@ impl Connection {
                 if let Some(rtt) = answered.filter(|rtt| *rtt >= MIN_REORDER_TIME) {
                     self.rtt.sample_answer(now, rtt);
                 }
+                //= docs/spec/data.md#acknowledging
+                //# In reliable mode a receiver MUST NOT acknowledge a frame that it does not have
+                //# whole.
                 if completed {
                     self.complete_frame(now, id);
                 } else if self.config.is_reliable() {
@@ -414,6 +434,9 @@ impl Connection {
                 self.acknowledge_again(now, None);
             }
             Insert::OutOfWindow | Insert::Disagrees => self.stats.segments_dropped += 1,
+            //= docs/spec/data.md#abort
+            //# In reliable mode a receiver MUST end the session with an error when it receives a
+            //# second terminating frame behind the first.
             Insert::Aborted => {
                 self.stats.segments_dropped += 1;
                 if self.state == State::Open {
@@ -424,10 +447,15 @@ impl Connection {
     }
 
     fn complete_frame(&mut self, now: Instant, id: u64) {
+        //= docs/spec/data.md#modes
+        //# In unreliable mode an end MUST NOT send requests or acknowledgements.
         if !self.config.is_reliable() {
             self.skip_gaps(now);
             return;
         }
+        //= docs/spec/data.md#acknowledging
+        //# In reliable mode a receiver MUST acknowledge every frame that it has whole, the
+        //# terminating frame included, whether or not it is in turn.
         if self.recv.acknowledge_now(id) {
             self.acks.push(id);
         }
@@ -446,6 +474,9 @@ impl Connection {
         let whole = codec.max_segment_data() * usize::from(MAX_REQUESTABLE_SEGMENTS) * ACK_FRAMES;
         let enough = self.config.timing == Timing::Adaptive
             && (acks.bytes() >= whole || acks.pending() >= ACK_COUNT);
+        //= docs/spec/data.md#acknowledging
+        //# In reliable mode a receiver SHOULD acknowledge a frame within 100 milliseconds of its
+        //# completion, or 40 in `hoprnet`.
         if enough || self.recv.is_finished() || acks.pending() >= codec.max_acknowledged_frames() {
             acks.send_now();
         } else if !acks.is_empty() {
@@ -462,9 +493,15 @@ impl Connection {
             return;
         }
         match id.filter(|&id| self.recv.acknowledge_now(id)) {
+            //= docs/spec/data.md#acknowledging
+            //# In reliable mode a receiver MUST acknowledge a frame again when segments of it
+            //# arrive again.
             Some(id) => self.acks.repeat_from(id),
             None => self.acks.show_life(),
         }
+        //= docs/spec/data.md#acknowledging
+        //# A receiver MUST NOT send acknowledgements at the pace of the duplicates that it
+        //# receives.
         if !self.acks.is_empty() {
             let at = now + self.ack_delay();
             self.timers.set_if_unset(Timer::Acknowledge, at);
@@ -509,6 +546,8 @@ impl Connection {
 
     fn handle_request(&mut self, now: Instant, request: &Request) {
         self.stats.requests_received += 1;
+        //= docs/spec/data.md#answering-requests
+        //# A sender MUST NOT send a segment in answer to requests more than once in a round trip.
         // No answer can be asked for twice within a round trip; the smallest is the safe measure. Before
         // one was measured the first request is believed, and its repetition is not.
         let (min, again) = match self.rtt.min() {
@@ -525,6 +564,8 @@ impl Connection {
                 self.stats.unexpected += 1;
             }
             lost += result.bytes;
+            //= docs/spec/data.md#no-hole
+            //# In reliable mode an end that gives up a frame MUST end the session with an error.
             if result.segments > 0 && self.over_limit(result.retransmissions) {
                 self.fail(now, ConnectionError::RetransmissionLimit);
                 return;
@@ -543,11 +584,17 @@ impl Connection {
     }
 
     fn is_listening(&self) -> bool {
+        //= docs/spec/data.md#termination
+        //# In reliable mode an end that has closed MUST go on acknowledging frames that its peer
+        //# repeats, until the peer falls silent.
         matches!(self.state, State::Open | State::Draining { .. })
     }
 
     fn note_malformed(&mut self, error: DecodeError) -> Ignored {
         self.stats.malformed += 1;
+        //= docs/spec/data.md#segment
+        //# In `hoprnet` a receiver SHOULD report once that its peer sends segments that only
+        //# `rfc0007` gives a meaning.
         if let Some(likely) = error.likely_dialect(self.config.codec.dialect())
             && !self.events.dialect_reported
         {

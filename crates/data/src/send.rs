@@ -159,10 +159,14 @@ impl SendWindow {
     /// (RFC-0007, 4.8.2) and the buffer has room.
     pub(crate) fn has_room(&self, len: usize) -> bool {
         let fits = self.buffered == 0 || self.buffered + len <= self.buffer;
+        //= docs/spec/data.md#send-window
+        //# In reliable mode a sender MUST NOT have more than 255 frames sent and not acknowledged.
         fits && (!self.reliable || self.frames.len() < RELIABLE_WINDOW)
     }
 
     pub(crate) fn push(&mut self, data: Bytes, terminating: bool) {
+        //= docs/spec/data.md#segmentation
+        //# A sender MUST send a frame without data as one empty segment.
         let count = data.len().div_ceil(self.codec.max_segment_data()).max(1);
         self.buffered += data.len();
         self.frames.push_back(SentFrame {
@@ -203,7 +207,13 @@ impl SendWindow {
         match self.frames.get(self.sent) {
             None => false,
             Some(_) if !self.reliable => true,
+            //= docs/spec/data.md#hoprnet-peers
+            //# In `hoprnet` a sender MUST NOT send its terminating frame before every other frame
+            //# is acknowledged.
             Some(frame) if frame.terminating && self.farewell_waits && self.sent > 0 => false,
+            //= docs/spec/data.md#send-window
+            //# In reliable mode a sender MUST NOT have more than 255 frames sent and not
+            //# acknowledged.
             // The terminating frame may be queued behind a full window.
             Some(_) => self.sent < RELIABLE_WINDOW,
         }
@@ -229,10 +239,15 @@ impl SendWindow {
             let Some((at, index)) = self.next_segment() else { break };
             let capacity = self.codec.max_segment_data();
             let frame = &self.frames[at];
+            //= docs/spec/data.md#segmentation
+            //# A sender MUST fill every segment of a frame but the last with `C - 10` bytes of
+            //# data.
             let start = usize::from(index) * capacity;
             let end = frame.data.len().min(start + capacity);
             let message = SEGMENT_OVERHEAD + end - start;
             let size = prefix.len() + message;
+            //= docs/spec/data.md#datagram
+            //# A sender MUST put one Data message in a datagram.
             // A run is cut into equal datagrams; a longer one has to start the next run.
             if run.datagrams > 0 && size > run.size {
                 break;
@@ -275,6 +290,8 @@ impl SendWindow {
             if frame.acknowledged {
                 continue;
             }
+            //= docs/spec/data.md#send-window
+            //# A sender MUST ignore acknowledgements of frames that it has not sent whole.
             let (Some(snapshot), Some(sent_at)) = (frame.snapshot, frame.sent_at) else {
                 result.unsent += 1;
                 continue;
@@ -289,6 +306,8 @@ impl SendWindow {
             result.bytes += bytes as u64;
             self.buffered -= frame.data.len();
             frame.data = Bytes::new();
+            //= docs/spec/data.md#timing
+            //# A sender MUST NOT measure the round trip by a frame of which it sent anything twice.
             if frame.retransmissions == 0 && sent_at >= measure_from {
                 result.rtt = Some(now.saturating_duration_since(sent_at));
             }
@@ -323,9 +342,13 @@ impl SendWindow {
         let mut result = Requested { known: true, ..Requested::default() };
         let Some(at) = u64::from(id.get()).checked_sub(self.base) else { return result };
         let at = at as usize;
+        //= docs/spec/data.md#answering-requests
+        //# A sender MUST ignore requests for frames and segments that it has not sent.
         let Some(frame) = self.frames.get_mut(at).filter(|frame| frame.next > 0) else {
             return Requested::default();
         };
+        //= docs/spec/data.md#answering-requests
+        //# A sender MUST ignore requests for frames that were acknowledged.
         if frame.acknowledged {
             return result;
         }
@@ -333,10 +356,17 @@ impl SendWindow {
         if sent_at.is_some_and(|sent| now < sent + min) && frame.retransmissions == 0 {
             return result;
         }
+        //= docs/spec/data.md#answering-requests
+        //# A sender MUST NOT send a segment in answer to requests more than once in a round trip.
         if frame.resent_at.is_some_and(|resent| now >= resent + again) {
             frame.resent = 0;
         }
+        //= docs/spec/data.md#answering-requests
+        //# A sender MUST ignore requests for frames and segments that it has not sent.
         let sent = lowest_bits(frame.next);
+        //= docs/spec/data.md#answering-requests
+        //# A sender MUST answer a request with the segments that it names and that were not sent
+        //# within the last round trip, and no others.
         let wanted = u64::from(missing.bits()) & sent & !frame.resent & !frame.resend;
         if wanted == 0 {
             return result;
@@ -370,6 +400,9 @@ impl SendWindow {
             if frame.acknowledged {
                 continue;
             }
+            //= docs/spec/data.md#retransmission
+            //# A sender SHOULD double the time between its own retransmissions of a frame, up to 2
+            //# seconds or to what the path takes.
             let due =
                 last_at + (timeout * (1 << frame.timeouts.min(10))).min(timeout.max(MAX_PROBE));
             if due > now {
@@ -384,11 +417,20 @@ impl SendWindow {
                 result.segments += frame.resend.count_ones();
                 continue;
             }
+            //= docs/spec/data.md#retransmission
+            //# In reliable mode a sender MUST send a frame again, without being asked, whose
+            //# acknowledgement is overdue.
+            //= docs/spec/data.md#termination
+            //# In reliable mode a sender MUST send its terminating segment again until it is
+            //# acknowledged.
             frame.timeouts = frame.timeouts.saturating_add(1);
             frame.retransmissions += 1;
             // Whatever was sent again before is older than a round trip by now.
             frame.resent = 0;
             result.retransmissions = result.retransmissions.max(frame.retransmissions);
+            //= docs/spec/data.md#retransmission
+            //# In reliable mode a sender MUST send again, without being asked, segments past the
+            //# eighth that may be lost.
             let last = 1 << (frame.count - 1);
             let segments = if frame.timeouts == 1 {
                 // The last segment prompts the peer to name the others, as far as it can.
@@ -448,6 +490,8 @@ impl SendWindow {
     }
 
     fn header(&self, at: usize, index: u8) -> Option<SegmentHeader> {
+        //= docs/spec/data.md#frame-ids
+        //# An end MUST give the frames that it sends the ids 1, 2, 3 and so on, without a hole.
         let id = u32::try_from(self.base + at as u64).ok().and_then(FrameId::new)?;
         let frame = &self.frames[at];
         if frame.terminating {
@@ -489,6 +533,8 @@ impl SendWindow {
             frame.in_flight += bytes;
             self.in_flight += u64::from(bytes);
         } else {
+            //= docs/spec/data.md#unreliable
+            //# In unreliable mode a sender MUST send each segment with data once.
             while self.sent > 0 {
                 self.buffered -= self.frames[0].data.len();
                 self.pop_front();

@@ -47,17 +47,25 @@ impl<P: Copy + Eq + Hash> Admission<P> {
     pub(crate) fn admit(&mut self, now: Instant, peer: P) -> bool {
         let deadline = self.peers.get(&peer).copied();
         let own = Bucket { rate: self.peer_rate, full_at: deadline.map(Deadline::at) };
+        //= docs/spec/start.md#admission
+        //# A responder MUST bound the rate at which it considers new requests, from each peer, and
+        //# from all peers together.
         // The peer's own bucket first: what it sends beyond its rate takes nothing from the others.
         if !own.has_token(now) {
             return false;
         }
         let comes_back = self.turned_away.knows(peer);
+        //= docs/spec/start.md#admission
+        //# A responder MUST bound the rate at which it considers new requests, from each peer, and
+        //# from all peers together.
         let admitted = self.common.take(now) || comes_back && self.returning.take(now);
         if !admitted {
             self.turned_away.remember(peer);
             return false;
         }
         self.turned_away.forget(peer);
+        //= docs/spec/start.md#admission
+        //# A responder MUST bound what it remembers of requests and answers.
         if let Some(deadline) = deadline {
             self.full.remove(deadline);
         } else if self.peers.len() >= self.max_peers
@@ -111,6 +119,9 @@ mod tests {
         (0..tries).filter(|_| admission.admit(now, peer)).count()
     }
 
+    //= docs/spec/start.md#admission
+    //= type=test
+    //# A responder MUST bound the rate at which it considers new requests, from each peer,
     #[test]
     fn a_peer_beyond_its_rate_leaves_the_others_alone() {
         let mut admission = admission(4, 2, 10);
@@ -134,6 +145,9 @@ mod tests {
         assert!(!admission.admit(epoch(), 200), "and nobody else has it");
     }
 
+    //= docs/spec/start.md#admission
+    //= type=test
+    //# and from all peers together.
     #[test]
     fn all_peers_together_keep_both_rates() {
         let mut admission = admission(5, 2, 1000);

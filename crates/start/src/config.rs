@@ -218,6 +218,9 @@ impl ConfigBuilder {
     /// The [`ConfigError`] that names the first setting outside its range.
     pub fn build(self) -> Result<Config, ConfigError> {
         let mut config = self.config;
+        //= docs/spec/start.md#liveness
+        //# An end SHOULD send a KeepAlive when it has sent nothing in a session for a third of the
+        //# idle timeout.
         let third = config.idle_timeout / 3;
         config.keep_alive_interval = self.keep_alive_interval.unwrap_or(third);
 

@@ -100,6 +100,9 @@ fn within_bounds(stats: &ResponderStats) -> bool {
     stats.waiting <= 300 && stats.sessions <= 400 && stats.remembered <= 500 && stats.peers <= 200
 }
 
+//= docs/spec/start.md#admission
+//= type=test
+//# A responder MUST bound what it remembers of requests and answers.
 #[test]
 fn a_flood_stays_within_the_bounds() {
     let config = builder()
@@ -119,6 +122,9 @@ fn a_flood_stays_within_the_bounds() {
     assert!(stats.over_rate > 80_000 && stats.busy > 1000, "{stats:?}");
 }
 
+//= docs/spec/start.md#admission
+//= type=test
+//# A responder MUST NOT send more than one message in answer to one request.
 #[test]
 fn a_flood_gets_no_more_than_one_answer_per_request() {
     let config = builder().build().unwrap();

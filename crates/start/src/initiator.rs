@@ -183,9 +183,13 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Initiator<P> {
         request: Request,
     ) -> Result<RequestId, ConnectError> {
         let limit = self.config.max_requests;
+        //= docs/spec/start.md#requesting
+        //# An initiator MUST bound how many of its requests wait for an answer.
         if self.asking.len() >= limit {
             return Err(ConnectError::TooManyRequests { limit });
         }
+        //= docs/spec/start.md#capabilities
+        //# In `hoprnet` an initiator MUST NOT request capabilities other than the lowest five bits.
         if self.config.dialect == Dialect::Hoprnet
             && !DEPLOYED_CAPABILITIES.contains(request.capabilities)
         {
@@ -194,6 +198,8 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Initiator<P> {
         let challenge = self.unused_challenge();
         let limit = self.config.mtu.get();
         let length = encoded_len(&start_session(challenge, &request), self.config.dialect);
+        //= docs/spec/start.md#header
+        //# A sender MUST NOT send a Start message that is longer than the MTU `C`.
         if length > limit {
             return Err(ConnectError::TooLong { length, limit });
         }
@@ -271,6 +277,9 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Initiator<P> {
         exchange.queued = false;
         let message = match &exchange.state {
             State::Asking(asking) => start_session(challenge, &asking.request),
+            //= docs/spec/start.md#answers
+            //# An initiator MUST answer a SessionEstablished that grants its request, and each
+            //# repetition of it, with a KeepAlive for the session.
             State::Granted { session_id } => keep_alive(session_id.clone()),
         };
         Some((exchange.peer, message))
@@ -300,20 +309,33 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Initiator<P> {
         answer: &SessionEstablished,
     ) -> Result<(), Ignored> {
         let challenge = answer.challenge;
+        //= docs/spec/start.md#challenge
+        //# An initiator MUST ignore an answer whose challenge belongs to none of its requests.
         let exchange = self.exchanges.get_mut(&challenge).ok_or(Ignored::UnknownChallenge)?;
+        //= docs/spec/start.md#challenge
+        //# An initiator MUST ignore an answer that does not come from the peer that it asked.
         if exchange.peer != peer {
             return Err(Ignored::ForeignPeer);
         }
         let asking = match &exchange.state {
             State::Asking(asking) => asking,
+            //= docs/spec/start.md#answers
+            //# An initiator MUST answer a SessionEstablished that grants its request, and each
+            //# repetition of it, with a KeepAlive for the session.
             State::Granted { session_id } if *session_id == answer.session_id => {
                 self.stats.repeated_grants += 1;
                 self.enqueue(challenge);
                 return Ok(());
             }
+            //= docs/spec/start.md#answers
+            //# An initiator MUST ignore a SessionError, or a SessionEstablished with another
+            //# session id, after its request was granted.
             State::Granted { .. } => return Err(Ignored::AnotherAnswer),
         };
         let confirmation = keep_alive(answer.session_id.clone());
+        //= docs/spec/start.md#answers
+        //# An initiator MUST ignore a SessionEstablished whose session id leaves no room for a
+        //# KeepAlive within the MTU `C`.
         if encoded_len(&confirmation, self.config.dialect) > self.config.mtu.get() {
             return Err(Ignored::TooLong);
         }
@@ -321,6 +343,8 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Initiator<P> {
         let rtt = now.saturating_duration_since(asking.asked_at);
         let rtt = if asking.repeated { None } else { Some(rtt) };
         let request = RequestId { number: exchange.number, challenge };
+        //= docs/spec/start.md#cbor
+        //# An initiator MUST send a session id back in the very bytes that it came in.
         let session_id = detached(&answer.session_id);
         self.asking.remove(exchange.deadline);
         exchange.deadline = self.granted.insert(now + self.config.answer_memory, challenge);
@@ -337,10 +361,17 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Initiator<P> {
     }
 
     fn refuse(&mut self, peer: P, answer: &SessionError) -> Result<(), Ignored> {
+        //= docs/spec/start.md#challenge
+        //# An initiator MUST ignore an answer whose challenge belongs to none of its requests.
         let exchange = self.exchanges.get(&answer.challenge).ok_or(Ignored::UnknownChallenge)?;
+        //= docs/spec/start.md#challenge
+        //# An initiator MUST ignore an answer that does not come from the peer that it asked.
         if exchange.peer != peer {
             return Err(Ignored::ForeignPeer);
         }
+        //= docs/spec/start.md#answers
+        //# An initiator MUST ignore a SessionError, or a SessionEstablished with another session
+        //# id, after its request was granted.
         if matches!(exchange.state, State::Granted { .. }) {
             return Err(Ignored::AnotherAnswer);
         }
@@ -352,12 +383,21 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Initiator<P> {
     fn repeat_or_give_up(&mut self, now: Instant, challenge: Challenge) {
         let Some(exchange) = self.exchanges.get_mut(&challenge) else { return };
         let State::Asking(asking) = &mut exchange.state else { return };
+        //= docs/spec/start.md#requesting
+        //# An initiator MUST give up a request that is not answered in time, which is 30 seconds by
+        //# default.
         if now >= asking.expires_at {
             self.stats.timed_out += 1;
             self.fail(challenge, RequestError::TimedOut);
             return;
         }
+        //= docs/spec/start.md#requesting
+        //# An initiator MUST repeat a request, with the same challenge and the same contents, until
+        //# it is answered or given up.
         asking.repeated = true;
+        //= docs/spec/start.md#requesting
+        //# An initiator SHOULD repeat a request after 0.5 seconds and double the pause with each
+        //# repetition, up to 4 seconds.
         asking.interval = (asking.interval * 2).min(self.config.max_request_interval);
         let next = asking.expires_at.min(now + asking.interval);
         exchange.deadline = self.asking.insert(next, challenge);
@@ -395,6 +435,9 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Initiator<P> {
 
     fn unused_challenge(&mut self) -> Challenge {
         loop {
+            //= docs/spec/start.md#challenge
+            //# An initiator MUST take challenges from a cryptographically secure random number
+            //# generator.
             let challenge = Challenge(self.rng.next_u64());
             if !self.exchanges.contains_key(&challenge) {
                 return challenge;

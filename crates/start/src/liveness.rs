@@ -41,6 +41,9 @@ impl Liveness {
     /// later.
     #[must_use]
     pub fn entry(config: &Config, now: Instant) -> Self {
+        //= docs/spec/start.md#liveness
+        //# An initiator that has heard nothing from the responder in a session MUST repeat its
+        //# KeepAlive at the pace of a request.
         let first = Millis::new(config.request_interval);
         Self::new(config, now, first)
     }
@@ -75,9 +78,15 @@ impl Liveness {
     /// At most one action is due at a time, and none again before the next
     /// [`poll_timeout`](Self::poll_timeout); a dead session stays dead until something is heard.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<LivenessAction> {
+        //= docs/spec/start.md#liveness
+        //# An end MUST end a session in which it has received no valid message for the idle
+        //# timeout, which is 180 seconds by default.
         if now >= self.dead_at() {
             return Some(LivenessAction::Dead);
         }
+        //= docs/spec/start.md#liveness
+        //# An end SHOULD send a KeepAlive when it has sent nothing in a session for a third of the
+        //# idle timeout.
         if now < self.keep_alive_at() {
             return None;
         }

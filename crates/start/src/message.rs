@@ -26,12 +26,17 @@ pub fn keep_alive(session_id: Cbor) -> Message {
 /// The session id that stands for a tag: a CBOR unsigned integer (RFC-0007, 4.2.4).
 #[must_use]
 pub fn session_id(tag: Tag) -> Cbor {
+    //= docs/spec/start.md#session-id
+    //# A responder MUST issue session ids that are CBOR unsigned integers from 15 to 2^61 - 1,
+    //# drawn at random from the whole range.
     Cbor::new(&tag.get()).expect("an unsigned integer has a CBOR form")
 }
 
 /// The tag that a session id stands for, or `None` when it is no integer in the range of sessions.
 #[must_use]
 pub fn session_tag(session_id: &Cbor) -> Option<Tag> {
+    //= docs/spec/framing.md#session-tags
+    //# An initiator MUST give up a granted session whose id is no integer from 15 to 2^61 - 1.
     session_id.to().ok().and_then(Tag::new).filter(|tag| tag.is_session())
 }
 
@@ -54,6 +59,9 @@ pub(crate) fn detached(item: &Cbor) -> Cbor {
 mod tests {
     use super::*;
 
+    //= docs/spec/start.md#session-id
+    //= type=test
+    //# A responder MUST issue session ids that are CBOR unsigned integers from 15 to 2^61 - 1,
     #[test]
     fn session_ids_are_unsigned_integers_on_the_wire() {
         let tag = Tag::new(0x0102_0304_0506_0708).unwrap();

@@ -31,11 +31,16 @@ pub(crate) enum Role {
 
 /// A cryptographically secure generator, as RFC-0007, 7.2 wants for challenges.
 pub(crate) fn generator(seed: Option<Seed>, role: Role) -> Result<StdRng, NoRandomness> {
+    //= docs/spec/start.md#challenge
+    //# An initiator MUST take challenges from a cryptographically secure random number generator.
     let Some(Seed(seed)) = seed else {
         return StdRng::try_from_rng(&mut SysRng).map_err(|_| NoRandomness);
     };
     // A key per role. With one stream for both, a peer that sees our challenges as a responder would
     // read off them the session ids that we issue to others.
+    //= docs/spec/start.md#session-id
+    //# An endpoint that is initiator and responder MUST NOT draw challenges and session ids from
+    //# one random stream.
     let mut keys = StdRng::from_seed(seed);
     let (initiator, responder) = (StdRng::from_rng(&mut keys), StdRng::from_rng(&mut keys));
     Ok(match role {
@@ -60,12 +65,19 @@ mod tests {
         assert_eq!(first(seed, Role::Initiator), first(seed, Role::Initiator));
     }
 
+    //= docs/spec/start.md#session-id
+    //= type=test
+    //# An endpoint that is initiator and responder MUST NOT draw challenges and session ids from
+    //# one random stream.
     #[test]
     fn roles_do_not_share_a_stream() {
         let seed = Some(Seed([7; 32]));
         assert_ne!(first(seed, Role::Initiator), first(seed, Role::Responder));
     }
 
+    //= docs/spec/start.md#challenge
+    //= type=test
+    //# An initiator MUST take challenges from a cryptographically secure random number generator.
     #[test]
     fn without_a_seed_no_two_generators_are_alike() {
         assert_ne!(first(None, Role::Initiator), first(None, Role::Initiator));

@@ -198,6 +198,9 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
         message: StartSession,
     ) -> Result<(), Ignored> {
         self.stats.requests += 1;
+        //= docs/spec/start.md#repeated-request
+        //# A responder MUST take requests with the same challenge from the same peer for one
+        //# request, and those from different peers for different ones.
         let exchange = Exchange { peer, challenge: message.challenge };
         let result = match self.answers.get(&exchange) {
             Some(&answer) => {
@@ -215,6 +218,8 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
     /// # Errors
     /// [`Ignored`] when the session is none of this responder's, or another peer's.
     pub fn handle_keep_alive(&mut self, peer: P, message: &KeepAlive) -> Result<Tag, Ignored> {
+        //= docs/spec/start.md#keep-alive
+        //# A receiver MUST take a KeepAlive for a sign of life whatever its flags are.
         let Some(tag) = session_tag(&message.session_id) else {
             self.stats.ignored += 1;
             return Err(Ignored::UnknownSession);
@@ -289,6 +294,8 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
         if let Some(answer) = self.answers.get_mut(&session.exchange)
             && matches!(answer, Answer::Granted(granted) if *granted == tag)
         {
+            //= docs/spec/start.md#repeated-request
+            //# A responder MUST refuse a repeated request whose session is over.
             *answer = Answer::Refused(ErrorReason::UNKNOWN);
         }
         self.sessions.remove(&tag);
@@ -348,18 +355,29 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
         if message.target.as_bytes().len() > self.config.mtu.get() {
             return Err(Ignored::TooLong);
         }
+        //= docs/spec/start.md#admission
+        //# A responder MUST NOT remember a request that it did not admit.
         if !self.admission.admit(now, exchange.peer) {
             self.stats.over_rate += 1;
             // Behind invented addresses are bystanders: they get a bounded number of answers. Who
             // hears nothing asks again later, which is what a busy responder wants of it.
+            //= docs/spec/start.md#admission
+            //# A responder MUST answer a new request beyond these rates with the reason "busy", or
+            //# not at all.
             if !self.refusals.take(now) {
                 return Err(Ignored::OverRate);
             }
             self.send(exchange, Answer::Refused(ErrorReason::BUSY));
         } else if self.waiting.len() >= self.config.max_half_open {
+            //= docs/spec/start.md#admission
+            //# A responder MUST refuse a new request with the reason "busy" while as many sessions
+            //# as it allows are undecided or half-open.
             self.stats.busy += 1;
             self.send(exchange, Answer::Refused(ErrorReason::BUSY));
         } else if self.sessions.len() >= self.config.max_sessions {
+            //= docs/spec/start.md#admission
+            //# A responder MUST refuse a new request with the reason "no slots available" while all
+            //# its session slots are taken.
             self.stats.no_slots += 1;
             self.send(exchange, Answer::Refused(ErrorReason::NO_SLOTS_AVAILABLE));
         } else {
@@ -391,16 +409,28 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
                 self.sessions.get_mut(&tag)
         {
             self.waiting.remove(*deadline);
+            //= docs/spec/start.md#half-open
+            //# A responder MUST drop a session in which its peer shows no life in time, which is 10
+            //# seconds from the latest answer by default.
             *deadline = self.waiting.insert(now + self.config.half_open_timeout, tag);
         }
+        //= docs/spec/start.md#repeated-request
+        //# A responder MUST give a repeated request the answer that it gave before, with the same
+        //# session id, or the same reason.
         self.send(exchange, answer);
     }
 
     fn open_fully(&mut self, peer: P, tag: Tag) -> Result<(), Ignored> {
+        //= docs/spec/start.md#half-open
+        //# A responder MUST ignore life in a session that it does not know, or that is another
+        //# peer's.
         let session = self.sessions.get_mut(&tag).ok_or(Ignored::UnknownSession)?;
         if session.exchange.peer != peer {
             return Err(Ignored::ForeignPeer);
         }
+        //= docs/spec/start.md#half-open
+        //# A responder MUST take any valid message of the session from its peer, of either
+        //# protocol, for life.
         let deadline = match session.phase {
             Phase::Undecided(_) => return Err(Ignored::UnknownSession),
             Phase::HalfOpen(deadline) => deadline,
@@ -410,6 +440,8 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
         session.phase = Phase::Confirmed;
         self.stats.confirmed += 1;
         self.events.push_back(ResponderEvent::Confirmed { peer, tag });
+        //= docs/spec/start.md#half-open
+        //# A responder MUST answer the first life in a session with a KeepAlive.
         self.outbox.push(peer, keep_alive(session_id(tag)));
         Ok(())
     }
@@ -419,11 +451,17 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
         let peer = exchange.peer;
         match phase {
             Phase::Undecided(_) => {
+                //= docs/spec/start.md#decision
+                //# A responder MUST refuse a request that its application does not decide about in
+                //# time, with the reason "busy".
                 self.stats.undecided += 1;
                 self.events.push_back(ResponderEvent::Undecided(IncomingId(tag)));
                 self.drop_undecided(now, IncomingId(tag), ErrorReason::BUSY);
             }
             Phase::HalfOpen(_) => {
+                //= docs/spec/start.md#half-open
+                //# A responder MUST drop a session in which its peer shows no life in time, which
+                //# is 10 seconds from the latest answer by default.
                 self.stats.unconfirmed += 1;
                 self.events.push_back(ResponderEvent::Unconfirmed { peer, tag });
                 self.release(tag);
@@ -446,18 +484,26 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
 
     /// Sends an answer and remembers it for repetitions of the request.
     fn answer(&mut self, now: Instant, exchange: Exchange<P>, answer: Answer) {
+        //= docs/spec/start.md#admission
+        //# A responder MUST bound what it remembers of requests and answers.
         if self.decided.len() >= self.config.max_remembered
             && let Some(oldest) = self.decided.pop_first()
         {
             self.answers.remove(&oldest);
         }
+        //= docs/spec/start.md#repeated-request
+        //# A responder SHOULD remember its answers for 60 seconds.
         self.decided.insert(now + self.config.answer_memory, exchange);
         self.answers.insert(exchange, answer);
         self.send(exchange, answer);
     }
 
     fn send(&mut self, Exchange { peer, challenge }: Exchange<P>, answer: Answer) {
+        //= docs/spec/start.md#admission
+        //# A responder MUST NOT send more than one message in answer to one request.
         let message = match answer {
+            //= docs/spec/start.md#repeated-request
+            //# A responder MUST NOT answer a repeated request while the first one is undecided.
             Answer::Undecided => return,
             Answer::Granted(tag) => {
                 let session_id = session_id(tag);
@@ -470,8 +516,13 @@ impl<P: Copy + Eq + Hash + fmt::Debug> Responder<P> {
 
     fn unused_tag(&mut self) -> Tag {
         loop {
+            //= docs/spec/start.md#session-id
+            //# A responder MUST issue session ids that are CBOR unsigned integers from 15 to 2^61 -
+            //# 1, drawn at random from the whole range.
             let number = self.rng.random_range(Tag::FIRST_SESSION.get()..=Tag::MAX.get());
             let tag = Tag::new(number).expect("the range ends at the largest tag");
+            //= docs/spec/start.md#session-id
+            //# A responder MUST NOT issue a session id that another of its sessions has.
             if !self.sessions.contains_key(&tag) {
                 return tag;
             }

@@ -125,6 +125,9 @@ impl EndpointBuilder {
     }
 
     fn datagram_size(&self) -> usize {
+        //= docs/spec/framing.md#tagged
+        //# An endpoint MUST NOT count the tag as a part of the message when it compares that with
+        //# the MTU `C`.
         match self.framing {
             Framing::Tagged => self.mtu.get() + Tag::LEN,
             Framing::Bare => self.mtu.get(),

@@ -323,9 +323,17 @@ where
             }
             let place = match latest {
                 Some((latest, place)) if latest == tag => place,
+                //= docs/spec/framing.md#demultiplexing
+                //# A receiver MUST find the session of a message by the address of its sender and
+                //# its tag together.
+                //= docs/spec/framing.md#demultiplexing
+                //# A message from one peer MUST NOT change a session with another.
                 _ => match self.by_address.get(&(peer, tag)) {
                     Some(&place) => place,
                     None => {
+                        //= docs/spec/framing.md#tag-ranges
+                        //# A receiver MUST ignore a datagram under a tag other than 1 that none of
+                        //# its sessions with that peer has.
                         self.ignore(peer, &"no session's");
                         continue;
                     }
@@ -341,8 +349,14 @@ where
         match self.settings.framing {
             Framing::Tagged => split_tag(datagram).ok().map(|(tag, message)| (Some(tag), message)),
             Framing::Bare => match version(&datagram)? {
+                //= docs/spec/framing.md#bare
+                //# In bare framing a receiver MUST tell Start messages from Data messages by their
+                //# first byte, which is the version.
                 START_VERSION => Some((Some(Tag::START), datagram)),
                 DATA_VERSION => Some((BARE, datagram)),
+                //= docs/spec/framing.md#bare
+                //# In bare framing a receiver MUST ignore a datagram whose first byte is the
+                //# version of neither protocol.
                 _ => None,
             },
         }
@@ -363,6 +377,9 @@ where
                 if let Some(liveness) = &mut slot.liveness {
                     liveness.heard(now);
                 } else if let Some(tag) = slot.granted {
+                    //= docs/spec/start.md#half-open
+                    //# A responder MUST take any valid message of the session from its peer, of
+                    //# either protocol, for life.
                     // The first life from the entry opens the session fully. Data is as good as a
                     // keep-alive, and an error would be another session's.
                     let _ = self.responder.confirm(slot.peer, tag);

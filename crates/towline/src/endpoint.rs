@@ -76,7 +76,13 @@ impl SessionOptions {
     pub(crate) fn requested(request: &Request) -> Self {
         let capabilities = request.capabilities;
         Self {
+            //= docs/spec/start.md#capabilities
+            //# Both ends MUST run a session in reliable mode if 0x02 or 0x04 is among its
+            //# capabilities, and in unreliable mode otherwise.
             mode: if capabilities.is_reliable() { Mode::Reliable } else { Mode::Unreliable },
+            //= docs/spec/start.md#capabilities
+            //# An end MAY deliver frames out of order if 0x20 is among the capabilities of the
+            //# session.
             delivery: if capabilities.contains(Capabilities::UNORDERED) {
                 Delivery::Unordered
             } else {
@@ -377,6 +383,9 @@ impl<A: Address> Incoming<A> {
 
 impl<A: Address> Drop for Incoming<A> {
     fn drop(&mut self) {
+        //= docs/spec/start.md#decision
+        //# A responder MUST refuse a request that its application drops, with the reason "unknown
+        //# error".
         self.refuse_now(ErrorReason::UNKNOWN);
     }
 }

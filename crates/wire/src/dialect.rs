@@ -43,6 +43,9 @@ impl Dialect {
     /// Bytes of additional data in a keep-alive that this dialect sends.
     #[must_use]
     pub const fn keep_alive_width(self) -> usize {
+        //= docs/spec/start.md#keep-alive
+        //# A KeepAlive MUST hold the flags in 1 byte, the additional data in 4 bytes in `rfc0007`
+        //# and in 8 in the other dialects, and the session id, in this order.
         match self {
             Self::Rfc0007 => 4,
             Self::Rfc0009 | Self::Hoprnet => 8,
@@ -55,7 +58,13 @@ impl Dialect {
     /// The low six bits for a frame of `count` segments; `count` is in `1..=max_segments()`.
     pub(crate) const fn count_bits(self, count: u8) -> u8 {
         match self {
+            //= docs/spec/data.md#segment
+            //# In `rfc0007` and `rfc0009` the low six bits of the flags MUST be the number of
+            //# segments in the frame minus one.
             Self::Rfc0007 | Self::Rfc0009 => count - 1,
+            //= docs/spec/data.md#segment
+            //# In `hoprnet` the low six bits of the flags MUST be the number of segments in the
+            //# frame.
             Self::Hoprnet => count,
         }
     }
@@ -71,7 +80,11 @@ impl Dialect {
     /// Converts between the bitmap on the wire and one whose bit N is segment N. Its own inverse.
     pub(crate) const fn bitmap(self, bits: u8) -> u8 {
         match self {
+            //= docs/spec/data.md#request
+            //# In `rfc0007` and `rfc0009` segment N MUST be the bit of value 2^N in the bitmap.
             Self::Rfc0007 | Self::Rfc0009 => bits,
+            //= docs/spec/data.md#request
+            //# In `hoprnet` segment N MUST be the bit of value 2^(7 - N) in the bitmap.
             Self::Hoprnet => bits.reverse_bits(),
         }
     }
@@ -94,6 +107,9 @@ impl Dialect {
 impl Dialect {
     /// Whether a Start message's length field must agree with the datagram.
     pub(crate) const fn checks_start_length(self) -> bool {
+        //= docs/spec/start.md#header
+        //# In `hoprnet` a receiver MUST accept a Start message with a wrong length if its fields
+        //# and its item are whole.
         !matches!(self, Self::Hoprnet)
     }
 

@@ -21,6 +21,8 @@ impl Header {
                 _ => Err(DecodeError::Truncated { needed: HEADER_LEN, have: bytes.len() }),
             };
         };
+        //= docs/spec/start.md#header
+        //# A receiver MUST ignore a Start message of any other version.
         if found != version {
             return Err(DecodeError::UnknownVersion(found));
         }
@@ -61,6 +63,9 @@ impl<'a> Open<'a> {
     pub(crate) fn finish(self, limit: usize) -> Result<(), EncodeError> {
         let length = self.len();
         match u16::try_from(length) {
+            //= docs/spec/start.md#header
+            //# A sender MUST write 0x02 as the version of a Start message and the number of payload
+            //# bytes as its length.
             Ok(field) if length <= limit => {
                 self.out[self.start + 2..self.start + HEADER_LEN]
                     .copy_from_slice(&field.to_be_bytes());

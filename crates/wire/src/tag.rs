@@ -26,6 +26,8 @@ impl Tag {
     /// A tag, or `None` above [`Tag::MAX`].
     #[must_use]
     pub const fn new(value: u64) -> Option<Self> {
+        //= docs/spec/framing.md#tag-ranges
+        //# A receiver MUST ignore a datagram in whose tag one of the top three bits is set.
         if value <= Self::MAX.0 { Some(Self(value)) } else { None }
     }
 
@@ -60,9 +62,13 @@ impl fmt::Display for Tag {
 /// [`DecodeError::Truncated`] below 8 bytes, [`DecodeError::ReservedTag`] when one of the top three
 /// bits is set.
 pub fn split_tag(mut datagram: Bytes) -> Result<(Tag, Bytes), DecodeError> {
+    //= docs/spec/framing.md#tag-ranges
+    //# A receiver MUST ignore a datagram that is shorter than a tag.
     if datagram.len() < Tag::LEN {
         return Err(DecodeError::Truncated { needed: Tag::LEN, have: datagram.len() });
     }
+    //= docs/spec/framing.md#tag-ranges
+    //# A receiver MUST ignore a datagram in whose tag one of the top three bits is set.
     let tag = Tag::new(datagram.get_u64()).ok_or(DecodeError::ReservedTag)?;
     Ok((tag, datagram))
 }

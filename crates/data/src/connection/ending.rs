@@ -11,6 +11,9 @@ use crate::acks::Acks;
 use crate::event::ConnectionError;
 use crate::timer::Timer;
 
+//= docs/spec/data.md#abort
+//# An end that aborts a session, for whatever reason, SHOULD send a terminating segment three
+//# times, 50 milliseconds apart.
 /// How often a terminating segment is sent that nothing acknowledges, and how far apart.
 const FAREWELLS: u8 = 3;
 pub(super) const FAREWELL_SPACING: Duration = Duration::from_millis(50);
@@ -46,6 +49,9 @@ impl Connection {
     pub(super) fn check_silence(&mut self, now: Instant) {
         let Some((limit, verdict)) = self.silence_limit() else { return };
         let due = self.last_heard + limit;
+        //= docs/spec/data.md#silence
+        //# By default an end MUST NOT end a session whose peer shows life because it acknowledges
+        //# nothing new.
         let stuck = self.config.progress_timeout.map(|limit| self.last_progress + limit);
         if due <= now {
             match verdict {
@@ -80,23 +86,45 @@ impl Connection {
         let repetition = self.probe_timeout(false);
         let linger = config.linger.max(repetition * PATH_PATIENCE).min(config.idle_timeout);
         let lacks = self.recv.holds_frames() || (reliable && self.recv.has_gaps());
+        //= docs/spec/data.md#hoprnet-peers
+        //# In `hoprnet` an end that has finished, lacks no frame and waits for no acknowledgement
+        //# of data MUST close without an error when its peer stays silent.
         // A deployed peer that has closed acknowledges nothing, and said so once: that may be lost.
         let may_be_gone = self.recv.is_finished() || (deployed && !lacks);
+        //= docs/spec/data.md#termination
+        //# An end that lacks only the acknowledgement of its terminating frame MUST close without
+        //# an error when a peer that has finished stays silent.
         if may_be_gone && self.finishing && awaits && self.send.only_terminating_left() {
             return Some((self.last_patience().min(config.idle_timeout), None));
         }
+        //= docs/spec/data.md#no-hole
+        //# In reliable mode a receiver MUST NOT report the end of its peer's direction while it
+        //# knows of a missing frame.
+        //= docs/spec/data.md#abort
+        //# In reliable mode a receiver MUST end the session with an error when its peer falls
+        //# silent with frames missing before its terminating frame.
         if reliable && self.recv.knows_end() && self.recv.has_gaps() {
             return Some((linger, Some(ConnectionError::PeerClosed)));
         }
+        //= docs/spec/data.md#hoprnet-peers
+        //# In `hoprnet` an end MUST end the session with an error when its peer has finished and
+        //# stays silent before it acknowledged all frames with data.
         if literal && self.recv.is_finished() && awaits {
             // After its local close a deployed peer acknowledges nothing.
             return Some((linger, Some(ConnectionError::PeerClosed)));
         }
         let sent_all = self.finishing && self.send.is_empty();
+        //= docs/spec/data.md#hoprnet-peers
+        //# In `hoprnet` an end that has finished, lacks no frame and waits for no acknowledgement
+        //# of data MUST close without an error when its peer stays silent.
         if literal && sent_all && !lacks {
             // It closes when we do and says so once: that message may be lost.
             return Some((linger, None));
         }
+        //= docs/spec/data.md#silence
+        //# In reliable mode an end MUST end the session with an error when its peer owes
+        //# acknowledgements or segments and sends nothing valid for the idle timeout, which is 180
+        //# seconds by default.
         let owes = awaits || (reliable && self.recv.has_gaps());
         owes.then_some((config.idle_timeout, Some(ConnectionError::TimedOut)))
     }
@@ -106,6 +134,9 @@ impl Connection {
         match self.state {
             State::Open => {}
             State::Draining { until } => {
+                //= docs/spec/data.md#termination
+                //# In reliable mode an end that has closed MUST go on acknowledging frames that its
+                //# peer repeats, until the peer falls silent.
                 // The peer repeats itself until an answer gets through.
                 let at = (self.last_segment + self.drain_time()).min(until);
                 self.timers.set(Timer::Linger, at);
@@ -121,6 +152,9 @@ impl Connection {
             self.peer_finished = true;
             self.events.peer_finished = true;
             self.acks.send_now();
+            //= docs/spec/data.md#literal-close
+            //# In unreliable mode and in `hoprnet` an end whose peer has finished MUST finish its
+            //# own direction by default, after what it has queued.
             if self.config.close_on_peer_finish && !self.finishing {
                 self.finishing = true;
                 self.send.push(Bytes::new(), true);
@@ -130,15 +164,24 @@ impl Connection {
             self.finished = true;
             self.events.finished = true;
             if !self.config.is_reliable() {
+                //= docs/spec/data.md#unreliable
+                //# In unreliable mode a sender SHOULD send its terminating segment three times.
                 self.say_farewell(now, self.send.next_id() - 1, FAREWELLS - 1);
             }
         }
+        //= docs/spec/data.md#termination
+        //# An end MUST close the session when both directions are finished.
+        //= docs/spec/data.md#half-close
+        //# An end that has finished MUST go on receiving what its peer sends.
         if self.finished && self.peer_finished {
             self.close(now);
             return;
         }
         match self.silence_limit() {
             Some((limit, _)) => {
+                //= docs/spec/data.md#silence
+                //# An end MUST NOT end a session because of the silence of a peer that owes
+                //# nothing.
                 if !self.timers.is_set(Timer::Idle) {
                     // Until now the peer owed us nothing, and its silence meant nothing.
                     self.last_heard = now;
@@ -146,6 +189,8 @@ impl Connection {
                 let limit = self.config.progress_timeout.map_or(limit, |stuck| stuck.min(limit));
                 self.timers.set_no_later(Timer::Idle, now + limit);
             }
+            //= docs/spec/data.md#silence
+            //# An end MUST NOT end a session because of the silence of a peer that owes nothing.
             None => self.timers.clear(Timer::Idle),
         }
     }
@@ -204,6 +249,12 @@ impl Connection {
         // a good end; deployed peers do not bear holes.
         let unsent = self.send.first_unsent_id();
         let said = self.finishing && unsent == self.send.next_id();
+        //= docs/spec/data.md#abort
+        //# In `rfc0007` and `rfc0009` the terminating segment of an aborted session MUST leave one
+        //# frame id out.
+        //= docs/spec/data.md#abort
+        //# In `hoprnet` the terminating segment of an aborted session MUST NOT leave a frame id
+        //# out.
         let hole = self.config.codec.dialect() != Dialect::Hoprnet;
         self.say_farewell(now, unsent - u64::from(said) + u64::from(hole), FAREWELLS);
         self.send.clear();

@@ -30,6 +30,8 @@ impl Connection {
         let written = self.config.codec.encode_acknowledgement(frames, buf);
         debug_assert!(written.is_ok(), "sorted, without duplicates and within the limit");
         self.stats.acknowledgements_sent += 1;
+        //= docs/spec/data.md#datagram
+        //# A sender MUST put one Data message in a datagram.
         Some(Transmit { datagrams: 1, segment_size: buf.len() - start })
     }
 
@@ -91,6 +93,9 @@ impl Connection {
         let mut max = max_datagrams;
         let mut budget = u64::MAX;
         if reliable {
+            //= docs/spec/data.md#send-window
+            //# In reliable mode a sender MUST limit the bytes that it has under way to what the
+            //# path carries.
             budget = self.controller.window().saturating_sub(self.send.in_flight);
             if !waited {
                 // A frame that is alone may be sent whole: only its acknowledgement opens the window.

@@ -379,6 +379,17 @@ impl Session {
 
 const LOSSES: [f64; 4] = [0.0, 0.01, 0.05, 0.1];
 
+//= docs/spec/data.md#requesting
+//= type=test
+//# nor send an entry without any bit set.
+//= docs/spec/data.md#hoprnet-peers
+//= type=test
+//# In `hoprnet` a sender MUST wait at least 150 milliseconds before it sends a frame again without
+//# being asked.
+//= docs/spec/data.md#hoprnet-peers
+//= type=test
+//# In `hoprnet` an end that has finished, lacks no frame and waits for no acknowledgement of data
+//# MUST close without an error when its peer stays silent.
 #[test]
 fn reliable_sessions_complete_both_ways_and_end_from_our_side() {
     for_each_seed(1200, |seed, _| {
@@ -426,6 +437,10 @@ fn reliable_sessions_end_well_from_their_side() {
     });
 }
 
+//= docs/spec/data.md#hoprnet-peers
+//= type=test
+//# In `hoprnet` an end MUST end the session with an error when its peer has finished and stays
+//# silent before it acknowledged all frames with data.
 #[test]
 fn a_peer_that_closes_before_it_acknowledged_everything_is_an_error() {
     let mut session = Session::new(Mode::Reliable, 0.0, 1);

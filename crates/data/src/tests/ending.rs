@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use towline_netsim::LinkConfig;
-use towline_wire::data::Message;
+use towline_wire::data::{FrameId, Message, SegmentHeader};
 use towline_wire::{Dialect, Mtu};
 
 use super::pair::{Lose, Pair};
@@ -42,6 +42,9 @@ fn names(message: &Message, id: u32) -> bool {
     matches!(message, Message::Acknowledgement(ack) if ack.frames().any(|frame| frame.get() == id))
 }
 
+//= docs/spec/data.md#termination
+//= type=test
+//# An end MUST close the session when both directions are finished.
 #[test]
 fn both_may_finish_one_after_the_other() {
     for mode in [Mode::Reliable, Mode::Unreliable] {
@@ -65,6 +68,9 @@ fn both_may_finish_at_once_without_data() {
     }
 }
 
+//= docs/spec/data.md#termination
+//= type=test
+//# In reliable mode a sender MUST send its terminating segment again until it is acknowledged.
 #[test]
 fn lost_terminating_segments_are_sent_again() {
     for count in 1..6 {
@@ -85,6 +91,23 @@ fn lost_acknowledgements_of_terminating_segments_are_made_good() {
     }
 }
 
+//= docs/spec/data.md#termination
+//= type=test
+//# In reliable mode an end that has closed MUST go on acknowledging frames that its peer repeats,
+//# until the peer falls silent.
+#[test]
+fn an_end_that_has_closed_acknowledges_what_its_peer_repeats() {
+    let mut pair = pair(builder());
+    pair.b.lose = lose_first(2, |message| names(message, 1));
+    (pair.a.finish, pair.b.finish) = (true, true);
+    pair.run_until(S(4), |pair| pair.a.closed.is_some());
+    assert_eq!(pair.a.closed, Some(None));
+}
+
+//= docs/spec/data.md#termination
+//= type=test
+//# An end that lacks only the acknowledgement of its terminating frame MUST close without an error
+//# when a peer that has finished stays silent.
 #[test]
 fn the_last_acknowledgement_may_be_lost_for_good() {
     let mut pair = pair(builder());
@@ -107,6 +130,9 @@ fn a_drained_peer_is_not_needed_for_a_good_end() {
     pair.run_to_good_end(S(60));
 }
 
+//= docs/spec/data.md#unreliable
+//= type=test
+//# In unreliable mode a sender SHOULD send its terminating segment three times.
 #[test]
 fn unreliable_terminating_segments_are_sent_thrice() {
     let mut pair = pair(builder().mode(Mode::Unreliable));
@@ -131,6 +157,13 @@ fn an_unreliable_end_whose_peer_never_answers_closes() {
     assert_eq!(pair.b.closed, Some(None));
 }
 
+//= docs/spec/data.md#half-close
+//= type=test
+//# In reliable mode, in `rfc0007` and `rfc0009`, an end whose peer has finished MUST keep its own
+//# direction open by default.
+//= docs/spec/data.md#half-close
+//= type=test
+//# An end that has finished MUST go on receiving what its peer sends.
 #[test]
 fn data_flows_on_against_a_finished_direction() {
     let mut pair = pair(builder());
@@ -152,6 +185,27 @@ fn a_literal_end_finishes_when_its_peer_does() {
     pair.run_to_good_end(S(60));
 }
 
+//= docs/spec/data.md#literal-close
+//= type=test
+//# In unreliable mode and in `hoprnet` an end whose peer has finished MUST finish its own direction
+//# by default,
+#[test]
+fn unreliable_ends_and_those_of_the_deployed_dialect_follow_their_peer_by_default() {
+    for (dialect, mode) in [
+        (Dialect::Rfc0007, Mode::Unreliable),
+        (Dialect::Rfc0009, Mode::Unreliable),
+        (Dialect::Hoprnet, Mode::Unreliable),
+        (Dialect::Hoprnet, Mode::Reliable),
+    ] {
+        let mut pair = pair(Config::builder(dialect, Mtu::new(512).unwrap()).mode(mode));
+        pair.a.finish = true;
+        pair.run_to_good_end(S(60));
+    }
+}
+
+//= docs/spec/data.md#literal-close
+//= type=test
+//# after what it has queued.
 #[test]
 fn a_literal_end_sends_what_it_has_queued_before_it_follows() {
     let mut pair = pair(builder().close_on_peer_finish(true));
@@ -165,6 +219,27 @@ fn a_literal_end_sends_what_it_has_queued_before_it_follows() {
     assert!(pair.a.received() == sent);
 }
 
+//= docs/spec/data.md#terminating-segment
+//= type=test
+//# and without data.
+#[test]
+fn a_terminating_frame_is_one_segment_without_data() {
+    let mut pair = pair(builder());
+    pair.a.queue(frames(3, 100));
+    (pair.a.finish, pair.b.finish) = (true, true);
+    pair.run_to_good_end(S(60));
+    let segments = pair.a.sent(|message| match message {
+        Message::Segment(segment) => Some(segment),
+        _ => None,
+    });
+    let (_, last) = segments.last().unwrap();
+    assert_eq!(last.header, SegmentHeader::terminating(FrameId::new(4).unwrap()));
+    assert!(last.data.is_empty());
+}
+
+//= docs/spec/data.md#terminating-segment
+//= type=test
+//# A sender MUST NOT send a frame after its terminating frame.
 #[test]
 fn a_finished_direction_takes_no_more_frames() {
     let mut pair = pair(builder());
@@ -173,6 +248,10 @@ fn a_finished_direction_takes_no_more_frames() {
     assert_eq!(pair.a.connection.send_frame(now, payload(1, 1)), Err(SendError::Finished));
 }
 
+//= docs/spec/data.md#silence
+//= type=test
+//# In reliable mode an end MUST end the session with an error when its peer owes acknowledgements
+//# or segments and sends nothing valid for the idle timeout,
 #[test]
 fn a_silent_peer_ends_the_session_of_writer_and_reader() {
     let mut pair = pair(builder().idle_timeout(S(30)));
@@ -188,6 +267,9 @@ fn a_silent_peer_ends_the_session_of_writer_and_reader() {
     assert_eq!(pair.b.closed, Some(Some(ConnectionError::TimedOut)), "{pair:#?}");
 }
 
+//= docs/spec/data.md#silence
+//= type=test
+//# An end MUST NOT end a session because of the silence of a peer that owes nothing.
 #[test]
 fn an_idle_session_does_not_time_out() {
     let mut pair = pair(builder().idle_timeout(S(30)).progress_timeout(Some(S(5))));
@@ -216,6 +298,17 @@ fn an_idle_time_does_not_count_as_the_peers_silence() {
     pair.run_to_good_end(S(60));
 }
 
+//= docs/spec/data.md#no-hole
+//= type=test
+//# In reliable mode with ordered delivery a receiver MUST NOT deliver a frame while one before it
+//# is missing.
+//= docs/spec/data.md#no-hole
+//= type=test
+//# In reliable mode an end that gives up a frame MUST end the session with an error.
+//= docs/spec/data.md#retransmission
+//= type=test
+//# A sender with a limit of retransmissions MUST end the session with an error when a frame exceeds
+//# it.
 #[test]
 fn the_retransmission_limit_ends_the_session_on_both_sides() {
     let mut pair = pair(builder().max_retransmissions(Some(3)));
@@ -229,6 +322,14 @@ fn the_retransmission_limit_ends_the_session_on_both_sides() {
     assert_eq!(pair.b.inbox.len(), 4, "what follows the hole is not delivered");
 }
 
+//= docs/spec/data.md#no-hole
+//= type=test
+//# In reliable mode a receiver MUST NOT report the end of its peer's direction while it knows of a
+//# missing frame.
+//= docs/spec/data.md#abort
+//= type=test
+//# In reliable mode a receiver MUST end the session with an error when its peer falls silent with
+//# frames missing before its terminating frame.
 #[test]
 fn an_abort_is_an_error_at_the_other_end() {
     for queued in [0, 5, 255] {
@@ -244,6 +345,51 @@ fn an_abort_is_an_error_at_the_other_end() {
     }
 }
 
+/// When the terminating segments of an end left, and the ids of their frames.
+fn farewells(pair: &Pair) -> Vec<(Duration, u32)> {
+    let terminating = pair.a.sent(|message| match message {
+        Message::Segment(segment) if segment.header.is_terminating() => {
+            Some(segment.header.frame_id().get())
+        }
+        _ => None,
+    });
+    terminating.collect()
+}
+
+//= docs/spec/data.md#abort
+//= type=test
+//# An end that aborts a session, for whatever reason, SHOULD send a terminating segment three
+//# times, 50 milliseconds apart.
+//= docs/spec/data.md#abort
+//= type=test
+//# In `rfc0007` and `rfc0009` the terminating segment of an aborted session MUST leave one frame id
+//# out.
+#[test]
+fn an_abort_is_said_three_times_50_ms_apart_with_one_id_left_out() {
+    let mut pair = pair(builder());
+    pair.a.queue(frames(5, 100));
+    pair.run_for(S(1));
+    let now = pair.now;
+    pair.a.connection.abort(now);
+    pair.run_to_end(S(60));
+    assert_eq!(farewells(&pair), [(MS(1000), 7), (MS(1050), 7), (MS(1100), 7)]);
+}
+
+//= docs/spec/data.md#hoprnet-peers
+//= type=test
+//# In `hoprnet` a sender MUST NOT send its terminating frame before every other frame is
+//# acknowledged.
+#[test]
+fn a_deployed_peer_gets_the_terminating_frame_after_all_its_acknowledgements() {
+    let mut pair = pair(Config::builder(Dialect::Hoprnet, Mtu::new(512).unwrap()));
+    pair.b.lose = Some(Box::new(|at, _| at < S(1)));
+    pair.a.queue(frames(5, 100));
+    (pair.a.finish, pair.b.finish) = (true, true);
+    pair.run_to_good_end(S(60));
+    let (first, _) = farewells(&pair)[0];
+    assert!(first > S(1), "{first:?}");
+}
+
 #[test]
 fn an_abort_is_an_error_for_a_reader_that_has_stopped() {
     let mut pair = pair(builder().receive_buffer(64 << 10));
@@ -256,6 +402,10 @@ fn an_abort_is_an_error_for_a_reader_that_has_stopped() {
     assert_eq!(pair.b.closed, Some(Some(ConnectionError::PeerClosed)), "{pair:#?}");
 }
 
+//= docs/spec/data.md#abort
+//= type=test
+//# In reliable mode a receiver MUST end the session with an error when it receives a second
+//# terminating frame behind the first.
 #[test]
 fn an_abort_after_finishing_is_an_error_for_a_writer() {
     let mut pair = pair(builder());
@@ -279,6 +429,9 @@ fn an_abort_ends_the_session_when_called_twice_as_well() {
 }
 
 /// The documented difference: the deployed dialect bears no holes, so an abort looks like a finish.
+//= docs/spec/data.md#abort
+//= type=test
+//# In `hoprnet` the terminating segment of an aborted session MUST NOT leave a frame id out.
 #[test]
 fn an_abort_leaves_no_hole_in_the_deployed_dialect() {
     let mut pair = pair(Config::builder(Dialect::Hoprnet, Mtu::new(512).unwrap()));
@@ -294,6 +447,10 @@ fn an_abort_leaves_no_hole_in_the_deployed_dialect() {
     assert_eq!(last.map(|(_, id)| id).max(), Some(6));
 }
 
+//= docs/spec/data.md#id-exhaustion
+//= type=test
+//# A sender MUST keep the last id, 2^32 - 1, for its terminating frame, and finish its direction
+//# when every other id is used.
 #[test]
 fn the_last_frame_id_is_kept_for_the_terminating_frame() {
     for mode in [Mode::Reliable, Mode::Unreliable] {

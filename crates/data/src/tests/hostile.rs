@@ -11,7 +11,7 @@ use towline_wire::{Dialect, Mtu};
 use super::law::some_datagram;
 use super::pair::Pair;
 use super::random::{for_each_seed, frames, payload};
-use crate::{Config, ConfigBuilder, Connection, Mode};
+use crate::{Config, ConfigBuilder, Connection, Event, Mode};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const BUFFER: usize = 300_000;
@@ -84,6 +84,17 @@ impl Victim {
         self.raw(datagram.into());
     }
 
+    /// The frames that its acknowledgements have named, each as often as it was.
+    fn acknowledged(&self) -> Vec<u32> {
+        let codec = self.connection.config().codec();
+        let messages = self.sent.iter().map(|datagram| codec.decode(datagram.clone()).unwrap());
+        let frames = messages.flat_map(|message| match message {
+            Message::Acknowledgement(ack) => ack.frames().map(FrameId::get).collect(),
+            _ => Vec::new(),
+        });
+        frames.collect()
+    }
+
     fn acknowledge(&mut self, frames: std::ops::RangeInclusive<u32>) {
         let mut datagram = Vec::new();
         self.connection
@@ -95,6 +106,9 @@ impl Victim {
     }
 }
 
+//= docs/spec/data.md#bounds
+//= type=test
+//# A receiver MUST bound the memory that it keeps for a session, whatever its peer sends.
 #[test]
 fn a_flood_of_incomplete_frames_is_kept_within_the_buffer() {
     for mode in [Mode::Reliable, Mode::Unreliable] {
@@ -129,6 +143,9 @@ fn a_flood_that_nobody_reads_is_kept_within_the_buffer() {
     assert!(victim.connection.stats().receive_buffered <= BUFFER + 1064);
 }
 
+//= docs/spec/data.md#acknowledging
+//= type=test
+//# A receiver MUST NOT send acknowledgements at the pace of the duplicates that it receives.
 #[test]
 fn duplicates_at_line_rate_are_answered_at_the_pace_of_acknowledgements() {
     let mut victim = Victim::new(builder());
@@ -145,6 +162,9 @@ fn duplicates_at_line_rate_are_answered_at_the_pace_of_acknowledgements() {
     assert!(victim.sent.len() - before <= 1000, "{}", victim.sent.len() - before);
 }
 
+//= docs/spec/data.md#answering-requests
+//= type=test
+//# A sender MUST NOT send a segment in answer to requests more than once in a round trip.
 #[test]
 fn a_request_storm_is_answered_once_a_round_trip() {
     for measured in [true, false] {
@@ -168,6 +188,9 @@ fn a_request_storm_is_answered_once_a_round_trip() {
     }
 }
 
+//= docs/spec/data.md#answering-requests
+//= type=test
+//# A sender MUST ignore requests for frames and segments that it has not sent.
 #[test]
 fn acknowledgements_and_requests_of_what_was_never_sent_are_counted() {
     let mut victim = Victim::new(builder());
@@ -177,6 +200,9 @@ fn acknowledgements_and_requests_of_what_was_never_sent_are_counted() {
     assert!(victim.sent.is_empty());
 }
 
+//= docs/spec/data.md#send-window
+//= type=test
+//# A sender MUST ignore acknowledgements of frames that it has not sent whole.
 #[test]
 fn a_frame_that_was_not_sent_whole_cannot_be_acknowledged_away() {
     let mut victim = Victim::new(builder());
@@ -187,6 +213,10 @@ fn a_frame_that_was_not_sent_whole_cannot_be_acknowledged_away() {
     assert_eq!(victim.sent.len(), 1);
 }
 
+//= docs/spec/data.md#reassembly
+//= type=test
+//# A receiver MUST ignore a segment whose count is not that of the first segment received of its
+//# frame.
 #[test]
 fn the_first_count_of_a_frame_decides() {
     let mut victim = Victim::new(builder());
@@ -198,6 +228,148 @@ fn the_first_count_of_a_frame_decides() {
     assert_eq!(victim.connection.recv_frame().unwrap().len(), 20);
 }
 
+//= docs/spec/data.md#acknowledging
+//= type=test
+//# In reliable mode a receiver MUST acknowledge every frame that it has whole, the terminating
+//# frame included, whether or not it is in turn.
+#[test]
+fn a_frame_is_acknowledged_though_one_before_it_is_missing() {
+    let mut victim = Victim::new(builder());
+    victim.segment(SegmentHeader::single(id(2)), payload(10, 2));
+    victim.segment(SegmentHeader::terminating(id(3)), Bytes::new());
+    victim.wait(MS(200));
+    assert_eq!(victim.acknowledged(), [2, 3]);
+}
+
+//= docs/spec/data.md#acknowledging
+//= type=test
+//# In reliable mode a receiver MUST NOT acknowledge a frame that it does not have whole.
+#[test]
+fn a_frame_that_is_not_whole_is_not_acknowledged() {
+    let mut victim = Victim::new(builder());
+    victim.segment(SegmentHeader::new(id(1), 0, 2).unwrap(), payload(10, 1));
+    victim.segment(SegmentHeader::new(id(1), 0, 2).unwrap(), payload(10, 1));
+    victim.wait(MS(1000));
+    assert_eq!(victim.acknowledged(), []);
+}
+
+//= docs/spec/data.md#acknowledging
+//= type=test
+//# In reliable mode a receiver MUST acknowledge a frame again when segments of it arrive again.
+#[test]
+fn a_frame_that_comes_again_is_acknowledged_again() {
+    let mut victim = Victim::new(builder());
+    for _ in 0..3 {
+        victim.segment(SegmentHeader::single(id(1)), payload(10, 1));
+        victim.wait(MS(1000));
+    }
+    assert_eq!(victim.acknowledged(), [1, 1, 1]);
+}
+
+//= docs/spec/data.md#receive-window
+//= type=test
+//# In reliable mode a receiver MUST accept segments of the 255 frames from the first one that it
+//# has not delivered, and of no later one.
+#[test]
+fn a_reliable_receiver_takes_a_window_of_frames_and_no_more() {
+    let mut victim = Victim::new(builder());
+    for frame in 2..=256 {
+        victim.segment(SegmentHeader::single(id(frame)), payload(10, frame));
+    }
+    assert_eq!(victim.connection.stats().segments_dropped, 1);
+    victim.segment(SegmentHeader::single(id(1)), payload(10, 1));
+    assert_eq!(std::iter::from_fn(|| victim.connection.recv_frame()).count(), 255);
+}
+
+//= docs/spec/data.md#bounds
+//= type=test
+//# A receiver MUST accept the segments of the first frame that is missing although its memory is
+//# full.
+#[test]
+fn the_first_missing_frame_is_let_in_although_the_buffer_is_full() {
+    let mut victim = Victim::new(builder());
+    for frame in 2..=255 {
+        let header = SegmentHeader::new(id(frame), 0, 8).unwrap();
+        victim.segment(header, payload(900, frame));
+    }
+    assert!(victim.connection.stats().segments_dropped > 0);
+    victim.segment(SegmentHeader::single(id(1)), payload(900, 1));
+    assert!(victim.connection.recv_frame().is_some());
+}
+
+//= docs/spec/data.md#modes
+//= type=test
+//# In unreliable mode an end MUST ignore requests and acknowledgements.
+#[test]
+fn an_unreliable_end_ignores_requests_and_acknowledgements() {
+    let mut victim = Victim::new(builder().mode(Mode::Unreliable));
+    let now = victim.now;
+    victim.connection.send_frame(now, payload(900, 1)).unwrap();
+    victim.poll();
+    victim.wait(MS(1000));
+    victim.request(1..=1);
+    victim.acknowledge(1..=1);
+    victim.wait(MS(1000));
+    assert_eq!((victim.sent.len(), victim.connection.stats().unexpected), (1, 2));
+}
+
+//= docs/spec/data.md#answering-requests
+//= type=test
+//# A sender MUST ignore requests for frames that were acknowledged.
+#[test]
+fn a_request_for_an_acknowledged_frame_is_ignored() {
+    let mut victim = Victim::new(builder().initial_rtt(MS(40)));
+    let now = victim.now;
+    for salt in 0..2 {
+        victim.connection.send_frame(now, payload(900, salt)).unwrap();
+    }
+    victim.wait(MS(40));
+    // The first keeps the second in the window.
+    victim.acknowledge(2..=2);
+    let before = victim.sent.len();
+    victim.now += MS(40);
+    victim.request(2..=2);
+    assert_eq!(victim.sent.len(), before);
+    victim.request(1..=1);
+    assert_eq!(victim.sent.len(), before + 1);
+}
+
+//= docs/spec/data.md#segment
+//= type=test
+//# In `hoprnet` a receiver SHOULD report once that its peer sends segments that only `rfc0007`
+//# gives a meaning.
+#[test]
+fn a_dialect_that_does_not_fit_is_reported_once() {
+    let now = super::epoch();
+    let config = Config::builder(Dialect::Hoprnet, Mtu::new(1000).unwrap()).build().unwrap();
+    let mut connection = Connection::new(Arc::new(config), now);
+    let mut reports = Vec::new();
+    for frame in 1..=3 {
+        // The only segment of a frame, as RFC-0007 counts.
+        let datagram = Bytes::from(vec![1, 0, 0, 6, 0, 0, 0, frame, 0, 0x00]);
+        connection.handle_datagram(now, datagram).unwrap_err();
+        reports.extend(std::iter::from_fn(|| connection.poll_event()));
+    }
+    assert_eq!(reports, [Event::DialectMismatch { likely: Dialect::Rfc0007 }]);
+}
+
+//= docs/spec/data.md#terminating-segment
+//= type=test
+//# A receiver MUST ignore segments with data that have an id above that of the terminating frame.
+#[test]
+fn data_behind_the_terminating_frame_is_ignored() {
+    let mut victim = Victim::new(builder());
+    victim.segment(SegmentHeader::terminating(id(2)), Bytes::new());
+    victim.segment(SegmentHeader::single(id(3)), payload(10, 3));
+    victim.segment(SegmentHeader::single(id(1)), payload(10, 1));
+    let frames = std::iter::from_fn(|| victim.connection.recv_frame());
+    let ids: Vec<_> = frames.map(|frame| frame.id().get()).collect();
+    assert_eq!(ids, [1]);
+}
+
+//= docs/spec/data.md#terminating-segment
+//= type=test
+//# A receiver MUST ignore a terminating segment with an id below the highest that it has received.
 #[test]
 fn a_terminating_frame_before_the_last_data_is_ignored() {
     let mut victim = Victim::new(builder());
@@ -221,6 +393,9 @@ fn a_terminating_frame_that_never_comes_in_reach_ends_the_session_with_an_error(
     assert!(victim.connection.is_closed() && !victim.connection.is_end_of_stream());
 }
 
+//= docs/spec/data.md#terminating-segment
+//= type=test
+//# A receiver MUST ignore the data of a terminating segment.
 #[test]
 fn a_terminating_frame_may_carry_data_which_is_ignored() {
     let mut victim = Victim::new(builder());
@@ -234,6 +409,9 @@ fn a_terminating_frame_may_carry_data_which_is_ignored() {
     assert!(victim.connection.recv_frame().is_none() && victim.connection.is_end_of_stream());
 }
 
+//= docs/spec/data.md#bounds
+//= type=test
+//# A receiver MUST NOT let a message that it ignores change the session.
 #[test]
 fn noise_on_the_path_does_not_keep_honest_data_from_arriving() {
     for_each_seed(100, |seed, rng| {

@@ -221,3 +221,23 @@ fn flipped_bits_do_not_harm_the_machine() {
         pair.run_for(Duration::from_secs(30));
     });
 }
+
+#[test]
+fn a_drained_connection_has_nothing_more_to_say() {
+    use towline_wire::data::{FrameId, SegmentHeader};
+    let config = Config::builder(Dialect::Rfc0007, Mtu::new(512).unwrap()).mode(Mode::Unreliable);
+    let config = Arc::new(config.build().unwrap());
+    let mut now = super::epoch();
+    let mut connection = Connection::new(config.clone(), now);
+    let mut datagram = Vec::new();
+    let end = SegmentHeader::terminating(FrameId::FIRST);
+    config.codec().encode_segment(end, &[], &mut datagram).unwrap();
+    connection.handle_datagram(now, datagram.into()).unwrap();
+    connection.poll_transmit(now, 1, &mut Vec::new()).unwrap();
+    // The machine slept through the times of its last words.
+    now += Duration::from_secs(60);
+    connection.handle_timeout(now);
+    assert!(connection.is_drained());
+    assert_eq!(connection.poll_transmit(now, 1, &mut Vec::new()), None);
+    assert_eq!(connection.poll_timeout(), None);
+}

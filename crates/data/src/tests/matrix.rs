@@ -90,6 +90,12 @@ fn assert_bounded(peer: &Peer) {
     assert!(peer.max_message <= peer.connection.config().codec().max_message_len());
 }
 
+//= docs/spec/data.md#datagram
+//= type=test
+//# A sender MUST put one Data message in a datagram.
+//= docs/spec/data.md#delivery
+//= type=test
+//# With ordered delivery a receiver MUST deliver frames in ascending order of their ids.
 #[test]
 fn reliable_sessions_deliver_everything_once_and_end_well() {
     for_each_seed(1500, |seed, rng| {
@@ -139,6 +145,12 @@ fn reliable_sessions_finished_at_once_deliver_everything() {
     });
 }
 
+//= docs/spec/data.md#frame-ids
+//= type=test
+//# An end MUST give the frames that it sends the ids 1, 2, 3 and so on, without a hole.
+//= docs/spec/data.md#modes
+//= type=test
+//# In unreliable mode an end MUST NOT send requests or acknowledgements.
 #[test]
 fn unreliable_sessions_deliver_nothing_twice_or_damaged_and_end() {
     for_each_seed(1500, |seed, rng| {

@@ -48,6 +48,13 @@ impl Model {
 }
 
 proptest! {
+    //= docs/spec/data.md#reassembly
+    //= type=test
+    //# A receiver MUST accept the segments of a frame in any order, and join them in the order of
+    //# their indices.
+    //= docs/spec/data.md#reassembly
+    //= type=test
+    //# A receiver MUST NOT deliver a frame before it has all its segments, nor twice.
     #[test]
     fn any_order_of_segments_is_put_together_as_the_model_does(
         counts in prop::collection::vec(1_u8..=64, 1..20),

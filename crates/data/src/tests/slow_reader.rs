@@ -30,6 +30,10 @@ fn stalled(config: ConfigBuilder) -> Pair {
     pair
 }
 
+//= docs/spec/data.md#acknowledging
+//= type=test
+//# In reliable mode a receiver MUST hold back acknowledgements while its application leaves no room
+//# for frames.
 #[test]
 fn a_reader_that_pauses_stops_the_sender() {
     let mut pair = stalled(builder());
@@ -46,6 +50,10 @@ fn what_waits_for_the_reader_is_bounded() {
     assert!(pair.b.connection.stats().receive_buffered <= BUFFER + 9000, "{pair:#?}");
 }
 
+//= docs/spec/data.md#silence
+//= type=test
+//# By default an end MUST NOT end a session whose peer shows life because it acknowledges nothing
+//# new.
 #[test]
 fn a_session_outlives_a_pause_beyond_the_idle_timeout() {
     for delivery in [Delivery::Ordered, Delivery::Unordered] {

@@ -330,6 +330,9 @@ fn scenarios() -> Vec<Scenario> {
     all
 }
 
+//= docs/spec/data.md#send-window
+//= type=test
+//# In reliable mode a sender MUST limit the bytes that it has under way to what the path carries.
 #[test]
 fn sessions_are_fast_fair_and_leave_queues_short() {
     let mut table = format!(

@@ -10,7 +10,7 @@ use towline_wire::{Dialect, Mtu};
 
 use super::pair::Pair;
 use super::random::{frames, payload};
-use crate::{Config, ConfigBuilder, Connection, Delivery, Mode};
+use crate::{Config, ConfigBuilder, Connection, Delivery, Mode, Timing};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -67,6 +67,10 @@ fn a_gap_holds_later_frames_for_a_part_of_a_round_trip() {
     assert_eq!(receiver.take(), [3]);
 }
 
+//= docs/spec/data.md#unreliable
+//= type=test
+//# In unreliable mode with ordered delivery a receiver MUST give up a missing frame when 16
+//# complete frames wait behind it,
 #[test]
 fn a_gap_is_given_up_when_enough_frames_wait_behind_it() {
     let mut receiver = Receiver::new(builder().reorder_depth(4));
@@ -76,6 +80,9 @@ fn a_gap_is_given_up_when_enough_frames_wait_behind_it() {
     assert_eq!(receiver.take(), [2, 3, 4, 5]);
 }
 
+//= docs/spec/data.md#unreliable
+//= type=test
+//# In unreliable mode a receiver MUST NOT deliver a frame that it has given up.
 #[test]
 fn a_late_frame_that_was_given_up_is_not_delivered() {
     let mut receiver = Receiver::new(builder().reorder_depth(1));
@@ -83,6 +90,10 @@ fn a_late_frame_that_was_given_up_is_not_delivered() {
     assert_eq!(receiver.take(), [2]);
 }
 
+//= docs/spec/data.md#delivery
+//= type=test
+//# With unordered delivery a receiver MUST deliver a frame as soon as it is complete, as far as its
+//# application takes it.
 #[test]
 fn unordered_delivery_is_immediate() {
     let mut receiver = Receiver::new(builder().delivery(Delivery::Unordered));
@@ -106,6 +117,10 @@ fn unordered_delivery_happens_once() {
     assert_eq!(receiver.take(), [2, 1]);
 }
 
+//= docs/spec/data.md#receive-window
+//= type=test
+//# In unreliable mode a receiver MUST move its window forward to a frame that lies less than one
+//# window beyond it.
 #[test]
 fn the_window_slides_to_a_frame_beyond_it() {
     let mut receiver = Receiver::new(builder().receive_window(10));
@@ -138,6 +153,10 @@ fn one_id_far_ahead_is_not_believed() {
     assert_eq!(receiver.take(), [1, 2, 3]);
 }
 
+//= docs/spec/data.md#receive-window
+//= type=test
+//# In unreliable mode a receiver MUST NOT move its window to a frame further beyond before three
+//# such segments in a row lie within a window of each other.
 #[test]
 fn ids_far_ahead_and_far_apart_are_not_believed() {
     let mut receiver = Receiver::new(builder());
@@ -147,6 +166,10 @@ fn ids_far_ahead_and_far_apart_are_not_believed() {
     assert_eq!(receiver.take(), [1, 2]);
 }
 
+//= docs/spec/data.md#unreliable
+//= type=test
+//# In unreliable mode a receiver MUST NOT take a missing frame before the terminating frame for an
+//# error.
 #[test]
 fn a_gap_before_the_terminating_frame_does_not_keep_the_session() {
     let mut receiver = Receiver::new(builder());
@@ -157,6 +180,9 @@ fn a_gap_before_the_terminating_frame_does_not_keep_the_session() {
     assert!(receiver.connection.is_end_of_stream());
 }
 
+//= docs/spec/data.md#id-exhaustion
+//= type=test
+//# A receiver MUST accept a frame with the last id.
 #[test]
 fn the_receive_twin_of_the_last_id_is_accepted() {
     let mut receiver = Receiver::new(builder());
@@ -181,4 +207,65 @@ fn a_lost_frame_costs_only_itself() {
     pair.run_for(MS(100));
     sent.remove(6);
     assert!(pair.b.received() == sent);
+}
+
+//= docs/spec/data.md#unreliable
+//= type=test
+//# In unreliable mode a sender MUST send each segment with data once.
+#[test]
+fn each_segment_is_sent_once() {
+    let mut pair = Pair::new(
+        &Arc::new(builder().build().unwrap()),
+        &LinkConfig::default().with_delay(MS(10)),
+        1,
+    );
+    pair.a.log = Some(Vec::new());
+    pair.a.lose = Some(Box::new(|_, _| true));
+    pair.a.queue(frames(3, 1000));
+    pair.run_for(MS(5000));
+    let sent = pair.a.sent(|message| match message {
+        Message::Segment(segment) => {
+            Some((segment.header.frame_id().get(), segment.header.index()))
+        }
+        _ => None,
+    });
+    let sent: Vec<_> = sent.map(|(_, segment)| segment).collect();
+    assert_eq!(sent, [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]);
+}
+
+//= docs/spec/data.md#unreliable
+//= type=test
+//# In unreliable mode a receiver MUST give up a missing frame at the latest when the frame timeout
+//# since it was overtaken is over.
+#[test]
+fn a_gap_is_given_up_when_the_frame_timeout_is_over() {
+    let mut receiver = Receiver::new(builder().timing(Timing::Fixed));
+    [1, 3].into_iter().for_each(|id| receiver.feed(id));
+    receiver.wait(MS(799));
+    assert_eq!(receiver.take(), [1]);
+    receiver.wait(MS(1));
+    assert_eq!(receiver.take(), [3]);
+}
+
+#[test]
+fn unordered_delivery_gives_up_a_frame_when_the_frame_timeout_is_over() {
+    let mut receiver = Receiver::new(builder().delivery(Delivery::Unordered));
+    receiver.feed(2);
+    receiver.wait(MS(801));
+    receiver.feed(1);
+    assert_eq!(receiver.take(), [2]);
+}
+
+/// A pass over the ring for each frame that is given up would take hours here.
+#[test]
+fn one_frame_far_ahead_in_a_long_window_costs_one_pass_over_it() {
+    let window = 65_535;
+    let config = builder().receive_window(window as usize).delivery(Delivery::Unordered);
+    let mut receiver = Receiver::new(config);
+    for round in 1..=200 {
+        receiver.feed(round * window);
+        assert_eq!(receiver.take(), [round * window]);
+        receiver.wait(MS(1000));
+    }
+    assert_eq!(receiver.connection.stats().frames_skipped, 200 * u64::from(window - 1));
 }

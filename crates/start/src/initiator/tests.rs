@@ -54,6 +54,10 @@ fn a_request_carries_what_was_asked_for() {
     assert_eq!(Request { capabilities, additional_data, target }, request());
 }
 
+//= docs/spec/start.md#requesting
+//= type=test
+//# An initiator SHOULD repeat a request after 0.5 seconds and double the pause with each
+//# repetition, up to 4 seconds.
 #[test]
 fn requests_are_repeated_with_doubling_pauses_up_to_the_limit() {
     let (mut initiator, ..) = asking();
@@ -61,6 +65,9 @@ fn requests_are_repeated_with_doubling_pauses_up_to_the_limit() {
     assert_eq!(times, [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5]);
 }
 
+//= docs/spec/start.md#requesting
+//= type=test
+//# An initiator MUST repeat a request, with the same challenge and the same contents,
 #[test]
 fn repetitions_keep_their_challenge() {
     let (mut initiator, _, first) = asking();
@@ -83,6 +90,10 @@ fn an_early_timeout_does_nothing() {
     assert_eq!(initiator.poll_timeout(), Some(at(0.5)));
 }
 
+//= docs/spec/start.md#requesting
+//= type=test
+//# An initiator MUST give up a request that is not answered in time, which is 30 seconds by
+//# default.
 #[test]
 fn an_unanswered_request_fails_at_the_timeout() {
     let (mut initiator, request, _) = asking();
@@ -118,6 +129,9 @@ fn a_repeated_request_gives_no_round_trip_time() {
     assert!(matches!(event, Some(InitiatorEvent::Established { rtt: None, .. })), "{event:?}");
 }
 
+//= docs/spec/start.md#answers
+//= type=test
+//# An initiator MUST answer a SessionEstablished that grants its request,
 #[test]
 fn a_grant_is_answered_with_a_keep_alive() {
     let (mut initiator, _, sent) = asking();
@@ -127,6 +141,9 @@ fn a_grant_is_answered_with_a_keep_alive() {
     assert_eq!(initiator.poll_transmit(), None);
 }
 
+//= docs/spec/start.md#requesting
+//= type=test
+//# until it is answered or given up.
 #[test]
 fn a_granted_request_is_no_longer_repeated() {
     let (mut initiator, _, sent) = asking();
@@ -135,6 +152,9 @@ fn a_granted_request_is_no_longer_repeated() {
     assert!(sent_until(&mut initiator, 100.0).is_empty());
 }
 
+//= docs/spec/start.md#answers
+//= type=test
+//# and each repetition of it, with a KeepAlive for the session.
 #[test]
 fn a_repeated_grant_is_confirmed_again_without_another_event() {
     let (mut initiator, _, sent) = asking();
@@ -147,6 +167,9 @@ fn a_repeated_grant_is_confirmed_again_without_another_event() {
     assert_eq!(initiator.stats().repeated_grants, 1);
 }
 
+//= docs/spec/start.md#answers
+//= type=test
+//# or a SessionEstablished with another session id, after its request was granted.
 #[test]
 fn a_second_grant_with_another_id_is_ignored() {
     let (mut initiator, _, sent) = asking();
@@ -188,6 +211,9 @@ fn a_refusal_fails_the_request_with_its_reason() {
     assert_eq!(initiator.poll_timeout(), None);
 }
 
+//= docs/spec/start.md#answers
+//= type=test
+//# An initiator MUST ignore a SessionError,
 #[test]
 fn a_refusal_after_the_grant_is_ignored() {
     let (mut initiator, _, sent) = asking();
@@ -196,6 +222,9 @@ fn a_refusal_after_the_grant_is_ignored() {
     assert_eq!(result, Err(Ignored::AnotherAnswer));
 }
 
+//= docs/spec/start.md#challenge
+//= type=test
+//# An initiator MUST ignore an answer whose challenge belongs to none of its requests.
 #[test]
 fn answers_to_unknown_challenges_are_ignored_and_counted() {
     let (mut initiator, _, sent) = asking();
@@ -209,6 +238,9 @@ fn answers_to_unknown_challenges_are_ignored_and_counted() {
     assert_eq!(initiator.poll_event(), None);
 }
 
+//= docs/spec/start.md#challenge
+//= type=test
+//# An initiator MUST ignore an answer that does not come from the peer that it asked.
 #[test]
 fn answers_from_another_peer_are_ignored() {
     let (mut initiator, _, sent) = asking();
@@ -259,6 +291,9 @@ fn cancelling_twice_is_harmless() {
     assert!(!initiator.cancel(id));
 }
 
+//= docs/spec/start.md#requesting
+//= type=test
+//# An initiator MUST bound how many of its requests wait for an answer.
 #[test]
 fn requests_beyond_the_bound_are_refused_to_the_caller() {
     let config = builder().max_requests(2).build().unwrap();
@@ -271,6 +306,9 @@ fn requests_beyond_the_bound_are_refused_to_the_caller() {
     initiator.connect(epoch(), EXIT, request()).unwrap();
 }
 
+//= docs/spec/start.md#header
+//= type=test
+//# A sender MUST NOT send a Start message that is longer than the MTU `C`.
 #[test]
 fn a_request_must_fit_the_mtu() {
     // 4 bytes of header, 13 of fixed fields, and a target of 2 + 81 bytes make 100.
@@ -283,6 +321,10 @@ fn a_request_must_fit_the_mtu() {
     assert_eq!(result, Err(ConnectError::TooLong { length: 101, limit: 100 }));
 }
 
+//= docs/spec/start.md#answers
+//= type=test
+//# An initiator MUST ignore a SessionEstablished whose session id leaves no room for a KeepAlive
+//# within the MTU `C`.
 #[test]
 fn a_session_id_that_leaves_no_room_for_a_keep_alive_is_ignored() {
     let (mut initiator, _, sent) = asking();
@@ -292,6 +334,9 @@ fn a_session_id_that_leaves_no_room_for_a_keep_alive_is_ignored() {
     assert_eq!(initiator.stats().asking, 1);
 }
 
+//= docs/spec/start.md#capabilities
+//= type=test
+//# In `hoprnet` an initiator MUST NOT request capabilities other than the lowest five bits.
 #[test]
 fn capabilities_that_deployed_peers_refuse_are_refused_to_the_caller() {
     let config = Config::builder(Dialect::Hoprnet, Mtu::new(1000).unwrap()).build().unwrap();
@@ -301,6 +346,9 @@ fn capabilities_that_deployed_peers_refuse_are_refused_to_the_caller() {
     assert_eq!(result, Err(ConnectError::UnknownCapabilities(capabilities)));
 }
 
+//= docs/spec/start.md#cbor
+//= type=test
+//# An initiator MUST send a session id back in the very bytes that it came in.
 #[test]
 fn the_byte_string_ids_of_deployed_peers_are_carried_unchanged() {
     let (mut initiator, _, sent) = asking();

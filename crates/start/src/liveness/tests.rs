@@ -25,6 +25,14 @@ fn it_fits_in_tens_of_bytes() {
     assert!(size_of::<Liveness>() <= 48);
 }
 
+//= docs/spec/start.md#liveness
+//= type=test
+//# An end SHOULD send a KeepAlive when it has sent nothing in a session for a third of the idle
+//# timeout.
+//= docs/spec/start.md#liveness
+//= type=test
+//# An end MUST end a session in which it has received no valid message for the idle timeout, which
+//# is 180 seconds by default.
 #[test]
 fn an_exit_sends_a_keep_alive_every_third_of_the_idle_timeout_and_dies_of_silence() {
     let mut liveness = Liveness::exit(&config(), epoch());
@@ -32,6 +40,10 @@ fn an_exit_sends_a_keep_alive_every_third_of_the_idle_timeout_and_dies_of_silenc
     assert_eq!(actions, [(SendKeepAlive, 60.0), (SendKeepAlive, 120.0), (Dead, 180.0)]);
 }
 
+//= docs/spec/start.md#liveness
+//= type=test
+//# An initiator that has heard nothing from the responder in a session MUST repeat its KeepAlive at
+//# the pace of a request.
 #[test]
 fn an_entry_repeats_its_keep_alive_with_doubling_pauses_until_the_exit_shows_life() {
     let mut liveness = Liveness::entry(&config(), epoch());

@@ -41,6 +41,9 @@ impl<'a, P: Copy + Eq + Hash + fmt::Debug> Decision<'a, P> {
 
 impl<P: Copy + Eq + Hash + fmt::Debug> Drop for Decision<'_, P> {
     fn drop(&mut self) {
+        //= docs/spec/start.md#decision
+        //# A responder MUST refuse a request that its application drops, with the reason "unknown
+        //# error".
         // After a decision this finds nothing left to refuse, which is as it should be.
         let _ = self.responder.refuse(self.now, self.id, ErrorReason::UNKNOWN);
     }

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use towline_wire::start::Cbor;
+use towline_wire::start::{Capabilities, Cbor, KeepAliveFlags};
 
 use super::*;
 use crate::testing::{at, builder, epoch, request};
@@ -76,6 +76,19 @@ fn a_request_reaches_the_application() {
     assert_eq!(responder.poll_transmit(), None);
 }
 
+//= docs/spec/start.md#capabilities
+//= type=test
+//# A responder MUST NOT refuse a request because of capability bits that it does not know.
+#[test]
+fn capabilities_that_nobody_knows_reach_the_application() {
+    let mut responder = responder();
+    let capabilities = Capabilities::from_bits(0xff);
+    let message = StartSession { capabilities, ..start(7) };
+    responder.handle_start_session(epoch(), ENTRY, message).unwrap();
+    let Some(ResponderEvent::Incoming(incoming)) = responder.poll_event() else { panic!() };
+    assert_eq!(incoming.request.capabilities, capabilities);
+}
+
 #[test]
 fn accepting_answers_with_a_session_id() {
     let mut responder = responder();
@@ -105,6 +118,9 @@ fn a_decision_is_made_once() {
     assert!(responder.decide(epoch(), id).is_none());
 }
 
+//= docs/spec/start.md#decision
+//= type=test
+//# A responder MUST refuse a request that its application drops, with the reason "unknown error".
 #[test]
 fn a_dropped_decision_refuses() {
     let mut responder = responder();
@@ -131,6 +147,10 @@ fn a_decision_refuses() {
     assert_eq!(responder.stats().refused, 1);
 }
 
+//= docs/spec/start.md#decision
+//= type=test
+//# A responder MUST refuse a request that its application does not decide about in time, with the
+//# reason "busy".
 #[test]
 fn a_request_that_is_dropped_undecided_is_refused_when_its_time_is_over() {
     let mut responder = responder();
@@ -143,6 +163,12 @@ fn a_request_that_is_dropped_undecided_is_refused_when_its_time_is_over() {
     assert_eq!(responder.accept(at(10.0), id), Err(AlreadyDecided));
 }
 
+//= docs/spec/start.md#repeated-request
+//= type=test
+//# A responder MUST take requests with the same challenge from the same peer for one request,
+//= docs/spec/start.md#repeated-request
+//= type=test
+//# A responder MUST NOT answer a repeated request while the first one is undecided.
 #[test]
 fn a_repeated_request_is_no_second_event_while_undecided() {
     let mut responder = responder();
@@ -152,6 +178,10 @@ fn a_repeated_request_is_no_second_event_while_undecided() {
     assert_eq!(responder.stats().sessions, 1);
 }
 
+//= docs/spec/start.md#repeated-request
+//= type=test
+//# A responder MUST give a repeated request the answer that it gave before, with the same session
+//# id,
 #[test]
 fn a_repeated_request_gets_the_same_grant() {
     let mut responder = responder();
@@ -163,6 +193,9 @@ fn a_repeated_request_gets_the_same_grant() {
     assert_eq!(responder.stats().sessions, 1);
 }
 
+//= docs/spec/start.md#repeated-request
+//= type=test
+//# or the same reason.
 #[test]
 fn a_repeated_request_gets_the_same_refusal() {
     let mut responder = responder();
@@ -173,6 +206,9 @@ fn a_repeated_request_gets_the_same_refusal() {
     assert_eq!(responder.poll_event(), None);
 }
 
+//= docs/spec/start.md#repeated-request
+//= type=test
+//# A responder SHOULD remember its answers for 60 seconds.
 #[test]
 fn answers_are_forgotten_after_the_answer_memory() {
     let mut responder = responder();
@@ -194,6 +230,9 @@ fn no_more_answers_are_remembered_than_configured() {
     assert_eq!(responder.stats().remembered, 3);
 }
 
+//= docs/spec/start.md#repeated-request
+//= type=test
+//# and those from different peers for different ones.
 #[test]
 fn the_same_challenge_from_two_peers_is_two_requests() {
     let mut responder = responder();
@@ -202,6 +241,9 @@ fn the_same_challenge_from_two_peers_is_two_requests() {
     assert_ne!(responder.accept(epoch(), first), responder.accept(epoch(), second));
 }
 
+//= docs/spec/start.md#half-open
+//= type=test
+//# A responder MUST answer the first life in a session with a KeepAlive.
 #[test]
 fn a_keep_alive_confirms_and_is_answered() {
     let mut responder = responder();
@@ -210,6 +252,18 @@ fn a_keep_alive_confirms_and_is_answered() {
     assert_eq!(responder.handle_keep_alive(ENTRY, &life), Ok(tag));
     assert_eq!(responder.poll_event(), Some(ResponderEvent::Confirmed { peer: ENTRY, tag }));
     assert_eq!(responder.poll_transmit(), Some((ENTRY, Message::KeepAlive(life))));
+}
+
+//= docs/spec/start.md#keep-alive
+//= type=test
+//# A receiver MUST take a KeepAlive for a sign of life whatever its flags are.
+#[test]
+fn a_keep_alive_confirms_whatever_its_flags_are() {
+    let mut responder = responder();
+    let tag = half_open(&mut responder, epoch(), 7);
+    let Message::KeepAlive(life) = keep_alive(session_id(tag)) else { unreachable!() };
+    let life = KeepAlive { flags: KeepAliveFlags::from_bits(0x83), additional_data: 7, ..life };
+    assert_eq!(responder.handle_keep_alive(ENTRY, &life), Ok(tag));
 }
 
 #[test]
@@ -237,6 +291,9 @@ fn a_confirmed_session_outlives_the_half_open_timeout() {
     assert_eq!(responder.stats().sessions, 1);
 }
 
+//= docs/spec/start.md#half-open
+//= type=test
+//# A responder MUST drop a session in which its peer shows no life in time,
 #[test]
 fn an_unconfirmed_session_is_dropped_with_an_event() {
     let mut responder = responder();
@@ -249,6 +306,9 @@ fn an_unconfirmed_session_is_dropped_with_an_event() {
     assert_eq!(responder.confirm(ENTRY, tag), Err(Ignored::UnknownSession));
 }
 
+//= docs/spec/start.md#half-open
+//= type=test
+//# which is 10 seconds from the latest answer by default.
 #[test]
 fn a_repeated_request_gives_the_entry_time_to_confirm() {
     let mut responder = responder();
@@ -282,6 +342,9 @@ fn a_request_whose_session_was_dropped_does_not_open_another() {
     assert_eq!(responder.poll_event(), None);
 }
 
+//= docs/spec/start.md#repeated-request
+//= type=test
+//# A responder MUST refuse a repeated request whose session is over.
 #[test]
 fn a_request_whose_session_has_ended_does_not_open_another() {
     let mut responder = responder();
@@ -291,6 +354,9 @@ fn a_request_whose_session_has_ended_does_not_open_another() {
     assert_eq!(answer, Some(refused(7, ErrorReason::UNKNOWN)));
 }
 
+//= docs/spec/start.md#half-open
+//= type=test
+//# or that is another peer's.
 #[test]
 fn strangers_cannot_confirm() {
     let mut responder = responder();
@@ -299,6 +365,9 @@ fn strangers_cannot_confirm() {
     assert_eq!(responder.stats().waiting, 1);
 }
 
+//= docs/spec/start.md#half-open
+//= type=test
+//# A responder MUST ignore life in a session that it does not know,
 #[test]
 fn life_in_an_unknown_session_is_ignored_and_counted() {
     let mut responder = responder();
@@ -323,6 +392,10 @@ fn an_undecided_request_is_no_session_yet() {
     assert_eq!(responder.stats().waiting, 1);
 }
 
+//= docs/spec/start.md#admission
+//= type=test
+//# A responder MUST refuse a new request with the reason "no slots available" while all its session
+//# slots are taken.
 #[test]
 fn releasing_frees_the_slot_once() {
     let mut responder = with(builder().max_sessions(1));
@@ -356,6 +429,10 @@ fn releasing_a_session_leaves_a_later_request_of_the_same_challenge_alone() {
     assert_eq!(responder.poll_transmit(), Some((ENTRY, granted(7, new))));
 }
 
+//= docs/spec/start.md#admission
+//= type=test
+//# A responder MUST refuse a new request with the reason "busy" while as many sessions as it allows
+//# are undecided or half-open.
 #[test]
 fn half_open_and_undecided_sessions_are_bounded() {
     let mut responder = with(builder().max_half_open(2));
@@ -375,6 +452,9 @@ fn confirmed_sessions_do_not_count_as_half_open() {
     assert_eq!(responder.stats().sessions, 10);
 }
 
+//= docs/spec/start.md#admission
+//= type=test
+//# A responder MUST NOT remember a request that it did not admit.
 #[test]
 fn a_request_turned_away_for_want_of_room_may_come_again() {
     let mut responder = with(builder().max_half_open(1));
@@ -389,6 +469,9 @@ fn slow(burst: u32) -> Rate {
     Rate { burst, refill: Duration::from_secs(10) }
 }
 
+//= docs/spec/start.md#admission
+//= type=test
+//# A responder MUST answer a new request beyond these rates with the reason "busy",
 #[test]
 fn requests_beyond_a_peers_rate_are_answered_as_busy() {
     let mut responder = with(builder().peer_request_rate(slow(1)));
@@ -405,6 +488,9 @@ fn requests_beyond_the_common_rate_are_answered_as_busy() {
     assert_eq!(answer_to(&mut responder, epoch(), 2), Some(refused(2, ErrorReason::BUSY)));
 }
 
+//= docs/spec/start.md#admission
+//= type=test
+//# or not at all.
 #[test]
 fn only_so_many_requests_beyond_a_rate_are_answered() {
     let mut responder = with(builder().request_rate(slow(1)).refusal_rate(slow(3)));
@@ -455,6 +541,9 @@ fn refusals_are_shorter_than_any_request_and_grants_hardly_longer() {
     assert!(length(&granted(7, Tag::MAX)) <= request + 3);
 }
 
+//= docs/spec/start.md#session-id
+//= type=test
+//# drawn at random from the whole range.
 #[test]
 fn session_ids_are_unique_and_spread_over_the_whole_range() {
     let plenty = Rate { burst: 100_000, refill: Duration::from_micros(1) };
@@ -472,6 +561,9 @@ fn session_ids_are_unique_and_spread_over_the_whole_range() {
     assert!((9_000..11_000).contains(&upper_half), "{upper_half} of 20 000");
 }
 
+//= docs/spec/start.md#session-id
+//= type=test
+//# A responder MUST NOT issue a session id that another of its sessions has.
 #[test]
 fn a_used_session_id_is_not_given_again() {
     let config = builder().build().unwrap();

@@ -89,6 +89,9 @@ where
         options: SessionOptions,
         mtu: Option<Mtu>,
     ) -> Result<Session<S::Address>, AcceptError> {
+        //= docs/spec/framing.md#bare
+        //# In bare framing a responder MUST refuse a request from a peer that it has a session
+        //# with, with the reason "no slots available".
         if self.free_address(peer).is_err() {
             let _ = self.responder.refuse(now, id, ErrorReason::NO_SLOTS_AVAILABLE);
             return Err(AcceptError::TooLate);
@@ -105,6 +108,9 @@ where
         }
         let granted = self.responder.accept(now, id).map_err(|_| AcceptError::TooLate)?;
         let tag = match self.settings.framing {
+            //= docs/spec/framing.md#session-tags
+            //# A sender MUST put every message of the Data protocol under the tag whose number is
+            //# the id of its session.
             Framing::Tagged => Some(granted),
             Framing::Bare => BARE,
         };
@@ -153,6 +159,8 @@ where
             Framing::Tagged => session_tag(&message.session_id),
             Framing::Bare => BARE,
         };
+        //= docs/spec/framing.md#demultiplexing
+        //# A message from one peer MUST NOT change a session with another.
         let Some(&place) = self.by_address.get(&(peer, tag)) else {
             self.ignore(peer, &"no session's keep-alive");
             return;
@@ -249,7 +257,12 @@ where
     ) -> io::Result<()> {
         let Self { outbox, settings, .. } = self;
         outbox.send(cx, peer, |buffer| {
+            //= docs/spec/framing.md#tag-ranges
+            //# A sender MUST put every message of the Start protocol under tag 1.
             if settings.framing == Framing::Tagged {
+                //= docs/spec/framing.md#tagged
+                //# A sender MUST write an 8-byte big-endian tag before the message in each
+                //# datagram.
                 buffer.extend_from_slice(&Tag::START.to_bytes());
             }
             message.encode(settings.dialect, buffer).ok()?;
@@ -271,9 +284,17 @@ where
             return;
         };
         let tag = match self.settings.framing {
+            //= docs/spec/framing.md#session-tags
+            //# A sender MUST put every message of the Data protocol under the tag whose number is
+            //# the id of its session.
+            //= docs/spec/framing.md#session-tags
+            //# An initiator MUST give up a granted session whose id another of its sessions with
+            //# the same peer has.
             Framing::Tagged => session_tag(&id).filter(|&tag| self.is_free(peer, Some(tag))),
             Framing::Bare => BARE,
         };
+        //= docs/spec/framing.md#bare
+        //# In bare framing an initiator MUST accept a session id that is any CBOR item.
         let usable = match self.settings.framing {
             Framing::Tagged => tag.is_some(),
             Framing::Bare => self.is_free(peer, BARE),
@@ -310,6 +331,8 @@ where
                 Err(TrySendError::Full(())) => Some(ErrorReason::BUSY),
                 Err(TrySendError::Closed(())) => Some(ErrorReason::UNKNOWN),
             },
+            //= docs/spec/start.md#decision
+            //# A responder MUST refuse every request while no application listens.
             _ => Some(ErrorReason::UNKNOWN),
         };
         if let Some(reason) = refused {
@@ -378,6 +401,9 @@ where
     /// In bare framing a peer's address is all that names its session.
     fn free_address(&self, peer: S::Address) -> Result<(), ConnectError> {
         match self.settings.framing {
+            //= docs/spec/framing.md#bare
+            //# In bare framing an endpoint MUST NOT have two sessions with the same peer address at
+            //# a time.
             Framing::Bare if !self.is_free(peer, BARE) => Err(ConnectError::AddressInUse),
             _ => Ok(()),
         }

@@ -37,6 +37,10 @@ async fn attached_sessions_ask_for_nothing() {
     assert_eq!(pair.entry.stats().await.unwrap().initiator.requests, 0);
 }
 
+//= docs/spec/framing.md#bare
+//= type=test
+//# In bare framing a receiver MUST tell Start messages from Data messages by their first byte,
+//# which is the version.
 #[tokio::test(start_paused = true)]
 async fn a_handshake_works_in_bare_framing() {
     let mut pair = Pair::with(bare, bare);
@@ -58,6 +62,9 @@ async fn keep_alives_reach_bare_sessions() {
     assert_eq!(&received, b"hello");
 }
 
+//= docs/spec/framing.md#bare
+//= type=test
+//# In bare framing an endpoint MUST NOT have two sessions with the same peer address at a time.
 #[tokio::test(start_paused = true)]
 async fn a_second_session_with_a_peer_cannot_be_asked_for() {
     let mut pair = Pair::with(bare, bare);
@@ -75,6 +82,10 @@ async fn a_second_session_with_a_peer_cannot_be_attached() {
 }
 
 /// The entry does not know that the exit has a session with it.
+//= docs/spec/framing.md#bare
+//= type=test
+//# In bare framing a responder MUST refuse a request from a peer that it has a session with, with
+//# the reason "no slots available".
 #[tokio::test(start_paused = true)]
 async fn a_second_session_with_a_peer_is_refused() {
     let mut pair = Pair::with(bare, bare);

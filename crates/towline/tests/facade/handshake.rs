@@ -80,6 +80,9 @@ async fn a_dropped_request_is_refused_at_once() {
     assert!(start.elapsed() < SECOND);
 }
 
+//= docs/spec/start.md#decision
+//= type=test
+//# A responder MUST refuse every request while no application listens.
 #[tokio::test(start_paused = true)]
 async fn without_a_listener_requests_are_refused() {
     let pair = Pair::new();

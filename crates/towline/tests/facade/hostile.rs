@@ -182,6 +182,9 @@ fn mutated(random: &mut Random, copies: &[(MemoryAddress, Vec<u8>)], number: usi
     datagram
 }
 
+//= docs/spec/framing.md#demultiplexing
+//= type=test
+//# A message from one peer MUST NOT change a session with another.
 #[tokio::test(start_paused = true)]
 async fn data_with_a_stolen_tag_is_ignored() {
     let (mut pair, gate) = tapped();
@@ -243,6 +246,10 @@ async fn a_flood_of_requests_stays_within_the_tables() {
     connecting.abort();
 }
 
+//= docs/spec/framing.md#tag-ranges
+//= type=test
+//# A receiver MUST ignore a datagram under a tag other than 1 that none of its sessions with that
+//# peer has.
 #[tokio::test(start_paused = true)]
 async fn what_is_ignored_is_counted() {
     let pair = Pair::new();

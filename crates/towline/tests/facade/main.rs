@@ -8,6 +8,7 @@
 mod aborts;
 mod bare;
 mod ends;
+mod framing;
 mod handshake;
 mod hostile;
 mod lifetime;

@@ -124,6 +124,9 @@ async fn an_unreliable_session_loses_messages_but_never_mixes_them() {
     }
 }
 
+//= docs/spec/start.md#capabilities
+//= type=test
+//# An end MAY deliver frames out of order if 0x20 is among the capabilities of the session.
 #[tokio::test(start_paused = true)]
 async fn an_unordered_session_delivers_what_a_gap_would_hold_back() {
     let (mut pair, control) = Pair::impaired(&LinkConfig::default(), 1);

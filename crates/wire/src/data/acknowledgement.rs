@@ -20,6 +20,8 @@ impl Acknowledgement {
     /// The frame ids, ascending and without padding.
     pub fn frames(&self) -> impl Iterator<Item = FrameId> + '_ {
         let (entries, _padding) = self.payload.as_chunks::<ENTRY_LEN>();
+        //= docs/spec/data.md#padding
+        //# A receiver MUST skip entries with frame id 0 wherever they stand.
         entries.iter().filter_map(|&id| FrameId::new(u32::from_be_bytes(id)))
     }
 

@@ -121,6 +121,9 @@ impl Codec {
             let header = self.decode_header(rest)?;
             rest = &rest[HEADER_LEN + header.length..];
             if rest.is_empty() {
+                //= docs/spec/data.md#datagram
+                //# A receiver MUST accept a datagram of several complete Data messages, one behind
+                //# the other.
                 return Ok(Messages { codec: *self, rest: datagram });
             }
         }
@@ -145,6 +148,9 @@ impl Codec {
         let fixed = header.encode(self.dialect)?;
         let [high, low] = (length as u16).to_be_bytes();
         let [id0, id1, id2, id3, index, flags] = fixed;
+        //= docs/spec/data.md#header
+        //# A sender MUST write 0x01 as the version of a Data message and the number of payload
+        //# bytes as its length.
         out.reserve(HEADER_LEN + length);
         out.extend_from_slice(&[
             DATA_VERSION,
@@ -172,6 +178,9 @@ impl Codec {
         entries: impl IntoIterator<Item = RequestEntry>,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        //= docs/spec/data.md#request
+        //# A request MUST hold at most `(C - 4) / 5` entries of a frame id in 4 bytes and a bitmap
+        //# of missing segments in 1, in ascending order of the ids, each id once.
         let entries = entries.into_iter().map(|entry| {
             let [a, b, c, d] = entry.frame_id.get().to_be_bytes();
             (entry.frame_id, [a, b, c, d, self.dialect.bitmap(entry.missing.bits())])
@@ -189,6 +198,9 @@ impl Codec {
         frames: impl IntoIterator<Item = FrameId>,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        //= docs/spec/data.md#acknowledgement
+        //# An acknowledgement MUST hold at most `(C - 4) / 4` frame ids in 4 bytes each, in
+        //# ascending order, each once.
         let entries = frames.into_iter().map(|frame| (frame, frame.get().to_be_bytes()));
         self.encode_list(ACKNOWLEDGEMENT, entries, out)
     }
@@ -215,9 +227,18 @@ impl Codec {
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
         let limit = self.max_sent_payload();
+        //= docs/spec/data.md#header
+        //# A sender MUST write 0x01 as the version of a Data message and the number of payload
+        //# bytes as its length.
         let mut open = Open::new(DATA_VERSION, kind, out);
         let mut last = None;
         for (frame, entry) in entries {
+            //= docs/spec/data.md#request
+            //# A request MUST hold at most `(C - 4) / 5` entries of a frame id in 4 bytes and a
+            //# bitmap of missing segments in 1, in ascending order of the ids, each id once.
+            //= docs/spec/data.md#acknowledgement
+            //# An acknowledgement MUST hold at most `(C - 4) / 4` frame ids in 4 bytes each, in
+            //# ascending order, each once.
             if last >= Some(frame) {
                 return Err(open.abandon(EncodeError::UnorderedEntries));
             }
@@ -227,6 +248,9 @@ impl Codec {
             open.put(&entry);
             last = Some(frame);
         }
+        //= docs/spec/data.md#padding
+        //# In `hoprnet` a sender MUST pad requests and acknowledgements with zeros to a payload of
+        //# `C - 4` bytes.
         if self.dialect.pads_control() {
             open.pad_to(limit);
         }
@@ -235,6 +259,9 @@ impl Codec {
 
     /// The most payload that is sent: `C - 4`, or less where the dialect limits the length field.
     const fn max_sent_payload(&self) -> usize {
+        //= docs/spec/data.md#length
+        //# A sender MUST NOT send a Data message that is longer than `C`, or in `rfc0007` one with
+        //# a payload of more than 2047 bytes.
         let limit = self.dialect.max_sent_payload();
         let fits = self.max_received_payload();
         if fits < limit { fits } else { limit }
@@ -242,18 +269,26 @@ impl Codec {
 
     /// The most payload that is understood: `C - 4`, whatever the dialect.
     const fn max_received_payload(&self) -> usize {
+        //= docs/spec/data.md#length
+        //# A receiver MUST accept a payload of up to `C - 4` bytes, in every dialect.
         self.mtu.get() - HEADER_LEN
     }
 
     /// The header of the first message in `bytes`, all of whose payload is there.
     #[inline]
     fn decode_header(&self, bytes: &[u8]) -> Result<Header, DecodeError> {
+        //= docs/spec/data.md#header
+        //# A receiver MUST ignore a datagram with a Data message of any other version.
         let header = Header::decode(DATA_VERSION, bytes)?;
         let (length, have, limit) =
             (header.length, bytes.len() - HEADER_LEN, self.max_received_payload());
+        //= docs/spec/data.md#length
+        //# A receiver MUST ignore a datagram with a Data message whose length is more than `C - 4`.
         if length > limit {
             return Err(DecodeError::TooLong { length, limit });
         }
+        //= docs/spec/data.md#datagram
+        //# A receiver MUST ignore a datagram that does not end with the end of a message.
         if length > have {
             return Err(DecodeError::LengthBeyondEnd { length, have });
         }
@@ -281,6 +316,8 @@ impl Codec {
             SEGMENT => Segment::decode(self.dialect, payload).map(Message::Segment),
             REQUEST => Request::decode(self.dialect, payload).map(Message::Request),
             ACKNOWLEDGEMENT => Acknowledgement::decode(payload).map(Message::Acknowledgement),
+            //= docs/spec/data.md#header
+            //# A receiver MUST ignore a Data message of a type that is not in the table.
             other => Err(DecodeError::UnknownType(other)),
         }
     }
@@ -302,6 +339,8 @@ impl Iterator for Messages {
             return None;
         }
         let split = self.codec.split_payload(&mut self.rest);
+        //= docs/spec/data.md#datagram
+        //# A receiver MUST NOT ignore a message because another one in its datagram is malformed.
         Some(split.and_then(|(kind, payload)| self.codec.decode_payload(kind, payload)))
     }
 }
@@ -313,13 +352,24 @@ fn check_entries<const N: usize>(payload: &[u8]) -> Result<(), DecodeError> {
     let mut last = 0;
     for entry in entries {
         let id = frame_id_bits(entry);
+        //= docs/spec/data.md#padding
+        //# A receiver MUST skip entries with frame id 0 wherever they stand.
         if id != 0 {
+            //= docs/spec/data.md#request
+            //# A receiver MUST ignore a request whose frame ids do not ascend.
+            //= docs/spec/data.md#acknowledgement
+            //# A receiver MUST ignore an acknowledgement whose frame ids do not ascend.
             if id <= last {
                 return Err(DecodeError::UnorderedEntries);
             }
             last = id;
         }
     }
+    //= docs/spec/data.md#padding
+    //# A receiver MUST accept an incomplete entry of zeros at the end of the payload.
+    //= docs/spec/data.md#padding
+    //# A receiver MUST ignore a request or an acknowledgement that ends in an incomplete entry of
+    //# anything else.
     if rest.iter().any(|&byte| byte != 0) {
         return Err(DecodeError::PartialEntry(rest.len()));
     }

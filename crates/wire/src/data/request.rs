@@ -63,6 +63,8 @@ impl Request {
     /// The entries, ascending by frame id and without padding.
     pub fn entries(&self) -> impl Iterator<Item = RequestEntry> + '_ {
         let (entries, _padding) = self.payload.as_chunks::<ENTRY_LEN>();
+        //= docs/spec/data.md#padding
+        //# A receiver MUST skip entries with frame id 0 wherever they stand.
         entries.iter().filter_map(|&[a, b, c, d, bitmap]| {
             Some(RequestEntry {
                 frame_id: FrameId::new(u32::from_be_bytes([a, b, c, d]))?,

@@ -83,6 +83,8 @@ impl SegmentHeader {
     /// (RFC-0007, 4.9).
     #[must_use]
     pub const fn terminating(frame_id: FrameId) -> Self {
+        //= docs/spec/data.md#terminating-segment
+        //# A terminating frame MUST be one segment with bit 7 of its flags set, and without data.
         Self { frame_id, index: 0, count: 1, terminating: true }
     }
 
@@ -112,24 +114,35 @@ impl SegmentHeader {
 
     #[inline]
     pub(super) const fn encode(self, dialect: Dialect) -> Result<[u8; FIXED_LEN], EncodeError> {
+        //= docs/spec/data.md#segmentation
+        //# A sender MUST NOT send frames of more than 64 segments, or 63 in `hoprnet`.
         let limit = dialect.max_segments();
         if self.count > limit {
             return Err(EncodeError::TooManySegments { count: self.count, limit });
         }
         let flags = dialect.count_bits(self.count) | if self.terminating { TERMINATING } else { 0 };
         let [a, b, c, d] = self.frame_id.get().to_be_bytes();
+        //= docs/spec/data.md#segment
+        //# A segment MUST hold the frame id in 4 bytes, the index in 1, the flags in 1, and the
+        //# data, in this order.
         Ok([a, b, c, d, self.index, flags])
     }
 
     #[inline]
     fn decode(dialect: Dialect, fixed: [u8; FIXED_LEN]) -> Result<Self, DecodeError> {
         let [a, b, c, d, index, flags] = fixed;
+        //= docs/spec/data.md#segment
+        //# A receiver MUST ignore a segment of frame 0.
         let frame_id =
             FrameId::new(u32::from_be_bytes([a, b, c, d])).ok_or(DecodeError::ZeroFrameId)?;
+        //= docs/spec/data.md#segment
+        //# A receiver MUST ignore a segment with bit 6 of its flags set.
         if flags & RESERVED != 0 {
             return Err(DecodeError::ReservedBits(flags));
         }
         let count = dialect.count_from_bits(flags & COUNT);
+        //= docs/spec/data.md#segment
+        //# A receiver MUST ignore a segment whose index is not below its count.
         if count == 0 {
             return Err(DecodeError::ZeroSegmentCount);
         }

@@ -31,6 +31,8 @@ impl Capabilities {
     /// The bitmap with these bits, known or not.
     #[must_use]
     pub const fn from_bits(bits: u8) -> Self {
+        //= docs/spec/start.md#capabilities
+        //# A responder MUST NOT refuse a request because of capability bits that it does not know.
         Self(bits)
     }
 

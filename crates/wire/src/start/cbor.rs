@@ -17,6 +17,8 @@ use crate::DecodeError;
 pub struct Cbor(Bytes);
 
 impl Cbor {
+    //= docs/spec/start.md#cbor
+    //# A receiver MUST accept well-formed items of indefinite length, and those of up to 16 levels.
     /// How deep arrays, maps and tags may nest, the outermost included.
     pub const MAX_NESTING: usize = 16;
 
@@ -55,6 +57,8 @@ impl Cbor {
 
     /// Takes the item at the start of `bytes`, whatever follows it.
     pub(super) fn from_prefix(mut bytes: Bytes) -> Result<Self, DecodeError> {
+        //= docs/spec/start.md#header
+        //# In `hoprnet` a receiver MUST accept bytes behind the last field of a Start message.
         let length = item_len(&bytes)?;
         bytes.truncate(length);
         Ok(Self(bytes))
@@ -104,6 +108,9 @@ enum Open {
 ///
 /// One pass over the input and a stack of fixed size: no input makes it recurse or allocate.
 fn item_len(bytes: &[u8]) -> Result<usize, DecodeError> {
+    //= docs/spec/start.md#cbor
+    //# A receiver MUST ignore a Start message whose item is not well-formed CBOR or holds text that
+    //# is not UTF-8.
     let mut stack = [Open::Array; Cbor::MAX_NESTING];
     let mut depth = 0_usize;
     let mut cursor = Cursor { bytes, position: 0 };
@@ -112,8 +119,14 @@ fn item_len(bytes: &[u8]) -> Result<usize, DecodeError> {
             Head::Scalar => {}
             Head::Bytes(length) => cursor.skip(length)?,
             Head::Text(length) => cursor.skip_text(length)?,
+            //= docs/spec/start.md#cbor
+            //# A receiver MUST accept well-formed items of indefinite length, and those of up to 16
+            //# levels.
             Head::Chunks(major) => cursor.skip_chunks(major)?,
             Head::Open(open) => {
+                //= docs/spec/start.md#cbor
+                //# A receiver MUST ignore a Start message whose item nests more than 16 levels
+                //# deep.
                 *stack.get_mut(depth).ok_or(DecodeError::NestingTooDeep)? = open;
                 depth += 1;
                 if !matches!(open, Open::Items(0)) {
@@ -218,6 +231,9 @@ impl Cursor<'_> {
     }
 
     fn skip_text(&mut self, length: u64) -> Result<(), DecodeError> {
+        //= docs/spec/start.md#cbor
+        //# A receiver MUST ignore a Start message whose item is not well-formed CBOR or holds text
+        //# that is not UTF-8.
         match core::str::from_utf8(self.take(length)?) {
             Ok(_) => Ok(()),
             Err(_) => Err(DecodeError::InvalidCbor),

@@ -112,6 +112,9 @@ impl ErrorReason {
     /// [`BUSY`](Self::BUSY).
     #[must_use]
     pub const fn is_unknown(self) -> bool {
+        //= docs/spec/start.md#unknown-reasons
+        //# A receiver MUST take a reason that is not in the table for an unknown error, and keep
+        //# its code.
         !matches!(self, Self::NO_SLOTS_AVAILABLE | Self::BUSY)
     }
 }
@@ -174,11 +177,16 @@ impl Message {
     /// The [`DecodeError`] that names the first thing wrong.
     pub fn decode(dialect: Dialect, mut datagram: Bytes) -> Result<Self, DecodeError> {
         let header = Header::decode(START_VERSION, &datagram)?;
+        //= docs/spec/start.md#header
+        //# A receiver MUST ignore a Start message of a type that is not in the table.
         if header.kind > KEEP_ALIVE {
             return Err(DecodeError::UnknownType(header.kind));
         }
         datagram.advance(HEADER_LEN);
         let (length, have) = (header.length, datagram.len());
+        //= docs/spec/start.md#header
+        //# In `rfc0007` and `rfc0009` a receiver MUST ignore a Start message whose length is not
+        //# the number of bytes that follow the header.
         if dialect.checks_start_length() && length != have {
             return Err(if length > have {
                 DecodeError::LengthBeyondEnd { length, have }
@@ -205,7 +213,13 @@ impl Message {
         let limit = usize::from(u16::MAX);
         match self {
             Self::StartSession(message) => {
+                //= docs/spec/start.md#header
+                //# A sender MUST write 0x02 as the version of a Start message and the number of
+                //# payload bytes as its length.
                 let mut open = Open::new(START_VERSION, START_SESSION, out);
+                //= docs/spec/start.md#start-session
+                //# A StartSession MUST hold the challenge in 8 bytes, the capabilities in 1, the
+                //# additional data in 4, and the target, in this order.
                 open.put(&message.challenge.0.to_be_bytes());
                 open.put(&[message.capabilities.bits()]);
                 open.put(&message.additional_data.to_be_bytes());
@@ -214,12 +228,18 @@ impl Message {
             }
             Self::SessionEstablished(message) => {
                 let mut open = Open::new(START_VERSION, SESSION_ESTABLISHED, out);
+                //= docs/spec/start.md#session-established
+                //# A SessionEstablished MUST hold the challenge of the request that it grants in 8
+                //# bytes and the session id, in this order.
                 open.put(&message.challenge.0.to_be_bytes());
                 open.put(message.session_id.as_bytes());
                 open.finish(limit)
             }
             Self::SessionError(message) => {
                 let mut open = Open::new(START_VERSION, SESSION_ERROR, out);
+                //= docs/spec/start.md#session-error
+                //# A SessionError MUST hold the challenge of the request that it refuses in 8 bytes
+                //# and the reason in 1, in this order.
                 open.put(&message.challenge.0.to_be_bytes());
                 open.put(&[message.reason.code()]);
                 open.finish(limit)
@@ -227,9 +247,14 @@ impl Message {
             Self::KeepAlive(message) => {
                 let mut open = Open::new(START_VERSION, KEEP_ALIVE, out);
                 let flags = message.flags.bits();
+                //= docs/spec/start.md#keep-alive
+                //# In `rfc0007` and `rfc0009` a sender MUST send a KeepAlive with all flags zero.
                 if flags != 0 && !dialect.has_keep_alive_flags() {
                     return Err(open.abandon(EncodeError::ReservedFlags(flags)));
                 }
+                //= docs/spec/start.md#keep-alive
+                //# A KeepAlive MUST hold the flags in 1 byte, the additional data in 4 bytes in
+                //# `rfc0007` and in 8 in the other dialects, and the session id, in this order.
                 open.put(&[flags]);
                 let width = dialect.keep_alive_width();
                 let data = message.additional_data.to_be_bytes();
@@ -273,6 +298,9 @@ impl Payload {
         self.require(9)?;
         let challenge = Challenge(self.bytes.get_u64());
         let reason = ErrorReason::from_code(self.bytes.get_u8());
+        //= docs/spec/start.md#header
+        //# In `rfc0007` and `rfc0009` a receiver MUST ignore a Start message with bytes behind its
+        //# last field.
         if self.strict && !self.bytes.is_empty() {
             return Err(DecodeError::TrailingBytes(self.bytes.len()));
         }
@@ -284,6 +312,9 @@ impl Payload {
         if !dialect.accepts_both_keep_alive_widths() {
             return self.keep_alive_of(dialect, width);
         }
+        //= docs/spec/start.md#keep-alive
+        //# In `hoprnet` a receiver MUST accept a KeepAlive of either width, and read one that fits
+        //# both as one of 8 bytes.
         // The width that leaves exactly one item is the sender's, ours before the other. Only with a
         // right length field may it be the other: a keep-alive cut short looks like that, too.
         let exactly = |bytes: &Bytes, width| {
@@ -300,6 +331,8 @@ impl Payload {
 
     fn keep_alive_of(mut self, dialect: Dialect, width: usize) -> Result<KeepAlive, DecodeError> {
         self.require(1 + width)?;
+        //= docs/spec/start.md#keep-alive
+        //# A receiver MUST take a KeepAlive for a sign of life whatever its flags are.
         let flags = KeepAliveFlags::from_bits(self.bytes.get_u8());
         Ok(KeepAlive {
             flags: if dialect.has_keep_alive_flags() { flags } else { KeepAliveFlags::NONE },
@@ -310,11 +343,16 @@ impl Payload {
 
     /// The CBOR item that takes the rest of the payload.
     fn item(self) -> Result<Cbor, DecodeError> {
+        //= docs/spec/start.md#header
+        //# In `rfc0007` and `rfc0009` a receiver MUST ignore a Start message with bytes behind its
+        //# last field.
         if self.strict { Cbor::from_bytes(self.bytes) } else { Cbor::from_prefix(self.bytes) }
     }
 
     fn require(&self, needed: usize) -> Result<(), DecodeError> {
         let have = self.bytes.len();
+        //= docs/spec/start.md#header
+        //# A receiver MUST ignore a Start message whose payload ends within its fixed fields.
         if have < needed { Err(DecodeError::Truncated { needed, have }) } else { Ok(()) }
     }
 }

@@ -131,6 +131,9 @@ proptest! {
         }
     }
 
+    //= docs/spec/start.md#cbor
+    //= type=test
+    //# A receiver MUST accept well-formed items of indefinite length,
     #[test]
     fn items_of_indefinite_length_are_measured(value in values()) {
         let mut bytes = Vec::new();
@@ -262,6 +265,9 @@ fn nested(open: &[u8], depth: usize, inner: &[u8], close: &[u8]) -> Vec<u8> {
     opens.chain([inner]).chain(repeat_n(close, depth)).flatten().copied().collect()
 }
 
+//= docs/spec/start.md#cbor
+//= type=test
+//# and those of up to 16 levels.
 #[test]
 fn items_may_nest_to_the_limit() {
     let refused = LEVELS.into_iter().filter_map(|(name, open, close)| {

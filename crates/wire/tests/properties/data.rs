@@ -200,6 +200,9 @@ proptest! {
         prop_assert!(parts.are_those_of(&message), "{message:?}");
     }
 
+    //= docs/spec/data.md#padding
+    //= type=test
+    //# A receiver MUST accept an incomplete entry of zeros at the end of the payload.
     #[test]
     fn requests_decode_to_what_was_encoded((codec, parts) in with_codec(requests)) {
         let message = codec.decode(parts.encoded(codec)).expect("decodes");
@@ -220,12 +223,19 @@ proptest! {
         prop_assert_eq!(Bytes::from(again), wire);
     }
 
+    //= docs/spec/data.md#length
+    //= type=test
+    //# A sender MUST NOT send a Data message that is longer than `C`,
     #[test]
     fn no_message_is_longer_than_the_codec_says((codec, parts) in with_codec(parts)) {
         let length = parts.encoded(codec).len();
         prop_assert!(length <= codec.max_message_len().min(codec.mtu().get()), "{length} bytes");
     }
 
+    //= docs/spec/data.md#padding
+    //= type=test
+    //# In `hoprnet` a sender MUST pad requests and acknowledgements with zeros to a payload of `C -
+    //# 4` bytes.
     #[test]
     fn deployed_peers_get_control_messages_of_exactly_the_mtu(
         (mtu, parts) in select(&MTUS).prop_flat_map(|mtu| {
@@ -284,6 +294,9 @@ proptest! {
         let _ = codec.messages(messages.concat().into()).map(Iterator::count);
     }
 
+    //= docs/spec/data.md#padding
+    //= type=test
+    //# A receiver MUST skip entries with frame id 0 wherever they stand.
     #[test]
     fn padding_anywhere_in_a_request_is_ignored(
         entries in btree_set(1..=u32::MAX, 1..20),
@@ -313,6 +326,9 @@ proptest! {
         prop_assert_eq!(codec.decode(padded), codec.decode(plain));
     }
 
+    //= docs/spec/data.md#datagram
+    //= type=test
+    //# A receiver MUST accept a datagram of several complete Data messages, one behind the other.
     #[test]
     fn messages_in_one_datagram_come_out_in_order(
         (codec, all) in codecs().prop_flat_map(|codec| {
@@ -326,6 +342,9 @@ proptest! {
         prop_assert!(same && all.len() == messages.len(), "{messages:?}");
     }
 
+    //= docs/spec/data.md#datagram
+    //= type=test
+    //# A receiver MUST ignore a datagram that does not end with the end of a message.
     #[test]
     fn a_sequence_that_ends_amid_a_message_is_refused_whole(
         (codec, all) in (dialects(), select(&[16, 256][..])).prop_flat_map(|(dialect, mtu)| {
@@ -419,6 +438,9 @@ fn one_message_is_not_two() {
     assert_eq!(codec.decode(twice.into()), Err(DecodeError::TrailingBytes(wire.len())));
 }
 
+//= docs/spec/data.md#datagram
+//= type=test
+//# A receiver MUST NOT ignore a message because another one in its datagram is malformed.
 #[test]
 fn a_message_that_does_not_decode_leaves_its_neighbours_alone() {
     let codec = codec(Dialect::Rfc0007, 256);
@@ -439,6 +461,43 @@ fn the_data_of_a_segment_is_not_copied() {
     assert_eq!(segment.data.as_ptr(), wire[SEGMENT_OVERHEAD..].as_ptr());
 }
 
+//= docs/spec/data.md#header
+//= type=test
+//# A sender MUST write 0x01 as the version of a Data message and the number of payload bytes as its
+//# length.
+//= docs/spec/data.md#segment
+//= type=test
+//# A segment MUST hold the frame id in 4 bytes, the index in 1, the flags in 1, and the data, in
+//# this order.
+//= docs/spec/data.md#request
+//= type=test
+//# A request MUST hold at most `(C - 4) / 5` entries of a frame id in 4 bytes and a bitmap of
+//# missing segments in 1,
+//= docs/spec/data.md#acknowledgement
+//= type=test
+//# An acknowledgement MUST hold at most `(C - 4) / 4` frame ids in 4 bytes each,
+#[test]
+fn messages_are_laid_out_as_the_rfc_says() {
+    let header = SegmentHeader::new(id(0x0102_0304), 3, 8).expect("within the count");
+    let data = Bytes::from_static(b"data");
+    let entries = vec![entry(1, 0x81), entry(0x0102_0304, 0x18)];
+    let rows = [
+        (Parts::Segment(Segment { header, data }), "0100000a", "01020304 03 07 64617461"),
+        (Parts::Request(entries), "0101000a", "00000001 81 01020304 18"),
+        (Parts::Acknowledgement(vec![id(1), id(0x0102_0304)]), "01020008", "00000001 01020304"),
+    ];
+    for (parts, header, payload) in rows {
+        let wire = hex::encode(parts.encoded(codec(Dialect::Rfc0007, 256)));
+        assert_eq!(wire, [header, payload].concat().replace(' ', ""));
+    }
+}
+
+//= docs/spec/data.md#request
+//= type=test
+//# In `rfc0007` and `rfc0009` segment N MUST be the bit of value 2^N in the bitmap.
+//= docs/spec/data.md#request
+//= type=test
+//# In `hoprnet` segment N MUST be the bit of value 2^(7 - N) in the bitmap.
 #[test]
 fn the_dialects_turn_the_bitmap_round() {
     let first_missing = Parts::Request(vec![entry(1, 0x01)]);
@@ -446,6 +505,16 @@ fn the_dialects_turn_the_bitmap_round() {
     assert_eq!(bitmaps, [0x01, 0x01, 0x80]);
 }
 
+//= docs/spec/data.md#segment
+//= type=test
+//# In `rfc0007` and `rfc0009` the low six bits of the flags MUST be the number of segments in the
+//# frame minus one.
+//= docs/spec/data.md#segment
+//= type=test
+//# In `hoprnet` the low six bits of the flags MUST be the number of segments in the frame.
+//= docs/spec/data.md#terminating-segment
+//= type=test
+//# A terminating frame MUST be one segment with bit 7 of its flags set,
 #[test]
 fn the_dialects_count_segments_differently() {
     let headers = [
@@ -461,6 +530,12 @@ fn the_dialects_count_segments_differently() {
     assert_eq!(flags, [[0x00, 0x01, 0x80], [0x00, 0x01, 0x80], [0x01, 0x02, 0x81]]);
 }
 
+//= docs/spec/data.md#length
+//= type=test
+//# or in `rfc0007` one with a payload of more than 2047 bytes.
+//= docs/spec/data.md#length
+//= type=test
+//# A receiver MUST accept a payload of up to `C - 4` bytes, in every dialect.
 #[test]
 fn a_long_payload_is_understood_but_not_sent_where_the_length_field_is_limited() {
     let mut datagram = Vec::new();
@@ -522,6 +597,15 @@ fn unencodable(codec: Codec) -> Vec<(Parts, EncodeError)> {
     all
 }
 
+//= docs/spec/data.md#segmentation
+//= type=test
+//# or 63 in `hoprnet`.
+//= docs/spec/data.md#request
+//= type=test
+//# in ascending order of the ids, each id once.
+//= docs/spec/data.md#acknowledgement
+//= type=test
+//# in ascending order, each once.
 #[test]
 fn encoders_refuse_what_the_other_end_could_not_read() {
     let mut failures = Vec::new();

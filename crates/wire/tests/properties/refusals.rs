@@ -33,6 +33,9 @@ mod tag {
 
     use super::*;
 
+    //= docs/spec/framing.md#tag-ranges
+    //= type=test
+    //# A receiver MUST ignore a datagram in whose tag one of the top three bits is set.
     #[test]
     fn a_reserved_tag() {
         let tags = ["2000000000000000", "4000000000000001", "8000000000000000", "ffffffffffffffff"];
@@ -40,6 +43,9 @@ mod tag {
         assert_refused(|_, datagram| split_tag(datagram), &rows);
     }
 
+    //= docs/spec/framing.md#tag-ranges
+    //= type=test
+    //# A receiver MUST ignore a datagram that is shorter than a tag.
     #[test]
     fn a_truncated_tag() {
         let truncated = |have| DecodeError::Truncated { needed: 8, have };
@@ -76,6 +82,9 @@ mod data {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/data.md#header
+    //= type=test
+    //# A receiver MUST ignore a datagram with a Data message of any other version.
     #[test]
     fn an_unknown_version() {
         let unknown = DecodeError::UnknownVersion;
@@ -88,6 +97,9 @@ mod data {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/data.md#header
+    //= type=test
+    //# A receiver MUST ignore a Data message of a type that is not in the table.
     #[test]
     fn an_unknown_type() {
         let rows = [
@@ -123,6 +135,9 @@ mod data {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/data.md#length
+    //= type=test
+    //# A receiver MUST ignore a datagram with a Data message whose length is more than `C - 4`.
     #[test]
     fn a_message_over_the_mtu() {
         let too_long = |length| DecodeError::TooLong { length, limit: 12 };
@@ -134,6 +149,9 @@ mod data {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/data.md#segment
+    //= type=test
+    //# A receiver MUST ignore a segment of frame 0.
     #[test]
     fn a_segment_of_frame_zero() {
         let rows = [
@@ -143,6 +161,9 @@ mod data {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/data.md#segment
+    //= type=test
+    //# A receiver MUST ignore a segment whose index is not below its count.
     #[test]
     fn an_index_beyond_the_count() {
         let beyond = |index, count| DecodeError::IndexBeyondCount { index, count };
@@ -166,6 +187,9 @@ mod data {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/data.md#segment
+    //= type=test
+    //# A receiver MUST ignore a segment with bit 6 of its flags set.
     #[test]
     fn a_reserved_bit() {
         let rows = [
@@ -175,6 +199,12 @@ mod data {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/data.md#request
+    //= type=test
+    //# A receiver MUST ignore a request whose frame ids do not ascend.
+    //= docs/spec/data.md#acknowledgement
+    //= type=test
+    //# A receiver MUST ignore an acknowledgement whose frame ids do not ascend.
     #[test]
     fn entries_that_do_not_ascend() {
         let unordered = DecodeError::UnorderedEntries;
@@ -188,6 +218,10 @@ mod data {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/data.md#padding
+    //= type=test
+    //# A receiver MUST ignore a request or an acknowledgement that ends in an incomplete entry of
+    //# anything else.
     #[test]
     fn an_incomplete_entry() {
         let partial = DecodeError::PartialEntry;
@@ -227,6 +261,9 @@ mod start {
         Message::decode(dialect, datagram)
     }
 
+    //= docs/spec/start.md#header
+    //= type=test
+    //# A receiver MUST ignore a Start message whose payload ends within its fixed fields.
     #[test]
     fn a_truncated_message() {
         let truncated = |needed, have| DecodeError::Truncated { needed, have };
@@ -243,6 +280,9 @@ mod start {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/start.md#header
+    //= type=test
+    //# A receiver MUST ignore a Start message of any other version.
     #[test]
     fn an_unknown_version() {
         let unknown = DecodeError::UnknownVersion;
@@ -250,6 +290,9 @@ mod start {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/start.md#header
+    //= type=test
+    //# A receiver MUST ignore a Start message of a type that is not in the table.
     #[test]
     fn an_unknown_type() {
         let rows = [
@@ -265,6 +308,10 @@ mod start {
         assert_refused(decode, &[(RFC, "0202000a000000000000000000", beyond)]);
     }
 
+    //= docs/spec/start.md#header
+    //= type=test
+    //# In `rfc0007` and `rfc0009` a receiver MUST ignore a Start message with bytes behind its last
+    //# field.
     #[test]
     fn bytes_after_the_message() {
         let rows = [
@@ -276,6 +323,10 @@ mod start {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/start.md#cbor
+    //= type=test
+    //# A receiver MUST ignore a Start message whose item is not well-formed CBOR or holds text that
+    //# is not UTF-8.
     #[test]
     fn an_invalid_item() {
         let rows = [
@@ -296,6 +347,9 @@ mod start {
         assert_refused(decode, &rows);
     }
 
+    //= docs/spec/start.md#cbor
+    //= type=test
+    //# A receiver MUST ignore a Start message whose item nests more than 16 levels deep.
     #[test]
     fn an_item_nested_too_deep() {
         let deep = format!("0201001a0000000000000000{}00", "81".repeat(17));

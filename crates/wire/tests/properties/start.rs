@@ -163,6 +163,10 @@ proptest! {
         prop_assert_eq!(refusal, Err(DecodeError::TrailingBytes(1)));
     }
 
+    //= docs/spec/start.md#header
+    //= type=test
+    //# In `rfc0007` and `rfc0009` a receiver MUST ignore a Start message whose length is not the
+    //# number of bytes that follow the header.
     #[test]
     fn the_rfc_refuses_every_wrong_length(
         (dialect, message) in with_rfc_dialect(),
@@ -173,6 +177,10 @@ proptest! {
         prop_assert!(Message::decode(dialect, with_length(&wire, length)).is_err());
     }
 
+    //= docs/spec/start.md#header
+    //= type=test
+    //# In `hoprnet` a receiver MUST accept a Start message with a wrong length if its fields and
+    //# its item are whole.
     #[test]
     fn deployed_peers_may_write_a_wrong_length(
         message in messages(Dialect::Hoprnet),
@@ -182,6 +190,9 @@ proptest! {
         prop_assert_eq!(Message::decode(Dialect::Hoprnet, wire), Ok(message));
     }
 
+    //= docs/spec/start.md#header
+    //= type=test
+    //# In `hoprnet` a receiver MUST accept bytes behind the last field of a Start message.
     #[test]
     fn deployed_peers_may_send_bytes_after_the_message(
         message in messages(Dialect::Hoprnet),
@@ -215,6 +226,14 @@ fn a_damaged_message_is_refused_or_still_one_that_could_be_sent() {
     assert_none(failures);
 }
 
+//= docs/spec/start.md#header
+//= type=test
+//# A sender MUST write 0x02 as the version of a Start message and the number of payload bytes as
+//# its length.
+//= docs/spec/start.md#start-session
+//= type=test
+//# A StartSession MUST hold the challenge in 8 bytes, the capabilities in 1, the additional data in
+//# 4, and the target, in this order.
 #[test]
 fn a_session_request_is_laid_out_as_the_rfc_says() {
     let layout = concat!(
@@ -230,6 +249,24 @@ fn a_session_request_is_laid_out_as_the_rfc_says() {
     assert_eq!(wires, [from_hex(layout), from_hex(layout), from_hex(layout)]);
 }
 
+//= docs/spec/start.md#session-established
+//= type=test
+//# A SessionEstablished MUST hold the challenge of the request that it grants in 8 bytes and the
+//# session id, in this order.
+#[test]
+fn a_session_grant_is_laid_out_as_the_rfc_says() {
+    let challenge = Challenge(0x1234_5678_90ab_cdef);
+    let session_id = Cbor::new(&42).expect("encodes");
+    let message = Message::SessionEstablished(SessionEstablished { challenge, session_id });
+    let wires = Dialect::ALL.map(|dialect| encoded(dialect, &message));
+    let layout = concat!("0201000a", "1234567890abcdef", "182a");
+    assert_eq!(wires, [from_hex(layout), from_hex(layout), from_hex(layout)]);
+}
+
+//= docs/spec/start.md#session-error
+//= type=test
+//# A SessionError MUST hold the challenge of the request that it refuses in 8 bytes and the reason
+//# in 1, in this order.
 #[test]
 fn a_session_error_is_laid_out_as_the_rfc_says() {
     let wires = Dialect::ALL.map(|dialect| encoded(dialect, &session_error(2)));
@@ -237,6 +274,10 @@ fn a_session_error_is_laid_out_as_the_rfc_says() {
     assert_eq!(wires, [from_hex(layout), from_hex(layout), from_hex(layout)]);
 }
 
+//= docs/spec/start.md#keep-alive
+//= type=test
+//# A KeepAlive MUST hold the flags in 1 byte, the additional data in 4 bytes in `rfc0007` and in 8
+//# in the other dialects, and the session id, in this order.
 #[test]
 fn the_dialects_send_keep_alives_of_different_widths() {
     let message = keep_alive(KeepAliveFlags::NONE, 7, 42);
@@ -246,6 +287,9 @@ fn the_dialects_send_keep_alives_of_different_widths() {
     assert_eq!(wires, [from_hex(narrow), from_hex(wide), from_hex(wide)]);
 }
 
+//= docs/spec/start.md#keep-alive
+//= type=test
+//# In `hoprnet` a receiver MUST accept a KeepAlive of either width,
 #[test]
 fn deployed_peers_may_send_narrow_keep_alives() {
     let ids = ["00", "17", "182a", "190100", "4aabcdefabcdefabcdefab", "636f6e65"];
@@ -264,6 +308,9 @@ fn deployed_peers_may_send_narrow_keep_alives() {
     assert_none(misread);
 }
 
+//= docs/spec/start.md#keep-alive
+//= type=test
+//# and read one that fits both as one of 8 bytes.
 #[test]
 fn where_both_widths_fit_a_keep_alive_is_wide() {
     // Deployed peers send wide ones: 8 bytes of data and the id 0, not 4 bytes and the id 65536.
@@ -391,6 +438,9 @@ fn unencodable() -> Vec<(Dialect, Message, EncodeError)> {
     all
 }
 
+//= docs/spec/start.md#keep-alive
+//= type=test
+//# In `rfc0007` and `rfc0009` a sender MUST send a KeepAlive with all flags zero.
 #[test]
 fn encoders_refuse_what_the_dialect_cannot_express() {
     let wrong = unencodable().into_iter().filter_map(|(dialect, message, refusal)| {

@@ -139,6 +139,10 @@ mod start {
         assert_eq!(format!("{:?}", Challenge(0x1234)), "Challenge(..)");
     }
 
+    //= docs/spec/start.md#unknown-reasons
+    //= type=test
+    //# A receiver MUST take a reason that is not in the table for an unknown error, and keep its
+    //# code.
     #[test]
     fn reasons_without_a_name_are_unknown_and_keep_their_code() {
         let reasons = (0..=u8::MAX).map(ErrorReason::from_code);
@@ -146,6 +150,10 @@ mod start {
         assert!(reasons.eq((0..=u8::MAX).map(|code| (code, !matches!(code, 1 | 2)))));
     }
 
+    //= docs/spec/start.md#capabilities
+    //= type=test
+    //# Both ends MUST run a session in reliable mode if 0x02 or 0x04 is among its capabilities, and
+    //# in unreliable mode otherwise.
     #[test]
     fn either_kind_of_retransmission_makes_a_session_reliable() {
         let capabilities = [0x08, 0x0a, 0x0c, 0x0e, 0xf9].map(Capabilities::from_bits);
