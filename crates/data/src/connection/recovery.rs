@@ -32,6 +32,8 @@ const HOPRNET_MIN_PROBE: Duration = Duration::from_millis(150);
 impl Connection {
     /// Asks for the segments whose time is over.
     pub(super) fn request_missing(&mut self, now: Instant) {
+        //= docs/spec/data.md#modes
+        //# In unreliable mode an end MUST NOT send requests or acknowledgements.
         if !self.config.is_reliable() || self.state != State::Open {
             return;
         }
@@ -69,7 +71,9 @@ impl Connection {
         if !self.send.awaits_acknowledgement() || self.state != State::Open {
             return;
         }
-        let flowing = now.saturating_duration_since(self.last_progress) < self.rtt.patience();
+        // What was achieved since the last time is progress, however much longer than the path that took.
+        let flowing =
+            now.saturating_duration_since(self.last_progress) < self.probe_timeout(false);
         let timeout = self.probe_timeout(flowing);
         let overdue = self.send.overdue(now, timeout, flowing);
         if overdue.segments > 0 {
@@ -81,6 +85,8 @@ impl Connection {
                     self.controller.on_stalled(now);
                 }
             }
+            //= docs/spec/data.md#no-hole
+            //# In reliable mode an end that gives up a frame MUST end the session with an error.
             if self.over_limit(overdue.retransmissions) {
                 self.fail(now, ConnectionError::RetransmissionLimit);
                 return;
@@ -91,12 +97,22 @@ impl Connection {
     }
 
     pub(super) fn over_limit(&self, retransmissions: u32) -> bool {
+        //= docs/spec/data.md#retransmission
+        //# A sender with a limit of retransmissions MUST end the session with an error when a frame
+        //# exceeds it.
         self.config.max_retransmissions.is_some_and(|limit| retransmissions > limit)
     }
 
     pub(super) fn ack_delay(&self) -> Duration {
         match self.config.timing {
+            //= docs/spec/data.md#timing
+            //# With fixed timing an end MUST take exactly the configured times to request a frame,
+            //# and to acknowledge one unless the message is full, the peer has finished, or the
+            //# acknowledgement was held back.
             Timing::Fixed => self.config.ack_delay,
+            //= docs/spec/data.md#timing
+            //# With adaptive timing an end MUST NOT take longer than the configured times to
+            //# acknowledge a frame, and to request it first.
             Timing::Adaptive => (self.rtt.smoothed() / ACK_RTT_SHARE)
                 .clamp(MIN_ACK_DELAY, MAX_ADAPTIVE_ACK_DELAY)
                 .min(self.config.ack_delay),
@@ -106,6 +122,9 @@ impl Connection {
     pub(super) fn reorder_time(&self) -> Duration {
         match self.config.timing {
             Timing::Fixed => self.config.frame_timeout,
+            //= docs/spec/data.md#timing
+            //# With adaptive timing an end MUST NOT take longer than the configured times to
+            //# acknowledge a frame, and to request it first.
             Timing::Adaptive => (self.rtt.smoothed() / REORDER_RTT_SHARE)
                 .max(MIN_REORDER_TIME)
                 .min(self.config.frame_timeout),
@@ -115,6 +134,10 @@ impl Connection {
     pub(super) fn receive_patience(&self) -> Patience {
         let reordering = self.reorder_time();
         match self.config.timing {
+            //= docs/spec/data.md#timing
+            //# With fixed timing an end MUST take exactly the configured times to request a frame,
+            //# and to acknowledge one unless the message is full, the peer has finished, or the
+            //# acknowledgement was held back.
             Timing::Fixed => Patience {
                 reordering,
                 tail: reordering,
@@ -136,6 +159,9 @@ impl Connection {
         let patience = self.rtt.patience();
         let adaptive = if flowing { patience + self.rtt.smoothed() } else { patience };
         let floor = match (self.config.codec.dialect(), self.config.timing) {
+            //= docs/spec/data.md#hoprnet-peers
+            //# In `hoprnet` a sender MUST wait at least 150 milliseconds before it sends a frame
+            //# again without being asked.
             (Dialect::Hoprnet, _) => (patience + HOPRNET_ACK_BATCH).max(HOPRNET_MIN_PROBE),
             (_, Timing::Fixed) => self.config.frame_timeout + self.config.ack_delay,
             _ => MIN_PROBE,

@@ -62,6 +62,9 @@ fn assert_all_arrive(pair: &mut Pair, sent: &[bytes::Bytes]) {
     assert!(pair.b.received() == sent, "{pair:#?}");
 }
 
+//= docs/spec/data.md#segmentation
+//= type=test
+//# A sender MUST fill every segment of a frame but the last with `C - 10` bytes of data.
 #[test]
 fn a_frame_of_exactly_full_segments_arrives_in_that_many() {
     for count in [1, 2, 3, 8] {
@@ -73,6 +76,9 @@ fn a_frame_of_exactly_full_segments_arrives_in_that_many() {
     }
 }
 
+//= docs/spec/data.md#segmentation
+//= type=test
+//# A sender MUST send a frame without data as one empty segment.
 #[test]
 fn empty_frames_arrive() {
     let mut pair = pair(builder());
@@ -81,6 +87,9 @@ fn empty_frames_arrive() {
     assert_all_arrive(&mut pair, &sent);
 }
 
+//= docs/spec/data.md#segmentation
+//= type=test
+//# A receiver MUST accept frames of as many segments as the dialect can count.
 #[test]
 fn frames_of_64_segments_arrive() {
     let mut pair = pair(builder().frame_size(64 * 246));
@@ -89,6 +98,10 @@ fn frames_of_64_segments_arrive() {
     assert_all_arrive(&mut pair, &sent);
 }
 
+//= docs/spec/data.md#retransmission
+//= type=test
+//# In reliable mode a sender MUST send again, without being asked, segments past the eighth that
+//# may be lost.
 #[test]
 fn segments_past_the_eighth_come_back_without_a_request() {
     let mut pair = pair(builder().frame_size(64 * 246));
@@ -116,6 +129,13 @@ fn a_lost_segment_comes_back_in_about_two_round_trips() {
     assert!(time_to_receive(&mut pair, 3) < MS(120), "{pair:#?}");
 }
 
+//= docs/spec/data.md#requesting
+//= type=test
+//# A receiver MUST NOT request a segment that it has,
+//= docs/spec/data.md#answering-requests
+//= type=test
+//# A sender MUST answer a request with the segments that it names and that were not sent within the
+//# last round trip, and no others.
 #[test]
 fn a_lost_segment_alone_is_sent_again() {
     let mut pair = pair(builder());
@@ -126,6 +146,9 @@ fn a_lost_segment_alone_is_sent_again() {
     assert_eq!(pair.a.connection.stats().segments_retransmitted, 1);
 }
 
+//= docs/spec/data.md#requesting
+//= type=test
+//# A receiver MUST request a frame of which it has no segment with every bit set.
 #[test]
 fn a_frame_lost_whole_is_requested_with_every_bit() {
     let mut pair = pair(builder());
@@ -150,6 +173,10 @@ fn a_lost_last_segment_comes_back_within_a_few_round_trips() {
     assert!(time_to_receive(&mut pair, 5) < MS(200), "{pair:#?}");
 }
 
+//= docs/spec/data.md#retransmission
+//= type=test
+//# In reliable mode a sender MUST send a frame again, without being asked, whose acknowledgement is
+//# overdue.
 #[test]
 fn a_lost_last_frame_comes_back_within_a_few_round_trips() {
     let mut pair = pair(builder());
@@ -159,6 +186,9 @@ fn a_lost_last_frame_comes_back_within_a_few_round_trips() {
     assert!(time_to_receive(&mut pair, 5) < MS(400), "{pair:#?}");
 }
 
+//= docs/spec/data.md#requesting
+//= type=test
+//# A receiver MUST repeat a request for a frame that stays incomplete.
 #[test]
 fn lost_requests_are_repeated() {
     let mut pair = pair(builder());
@@ -253,6 +283,9 @@ fn bursts_of_loss_are_made_good() {
     });
 }
 
+//= docs/spec/data.md#send-window
+//= type=test
+//# In reliable mode a sender MUST NOT have more than 255 frames sent and not acknowledged.
 #[test]
 fn no_more_than_255_frames_are_unacknowledged() {
     let mut pair = pair(builder());
@@ -287,4 +320,49 @@ fn acknowledged_frames_are_counted_once() {
     pair.a.queue(sent.clone());
     assert_all_arrive(&mut pair, &sent);
     assert_eq!(pair.a.connection.stats().frames_acknowledged, 101);
+}
+
+//= docs/spec/data.md#timing
+//= type=test
+//# A sender MUST NOT measure the round trip by a frame of which it sent anything twice.
+#[test]
+fn a_frame_that_was_sent_twice_measures_no_round_trip() {
+    let mut pair = pair(builder());
+    lose_once(&mut pair, 1, |_| true);
+    pair.a.queue(frames(1, 100));
+    pair.run_for(Duration::from_secs(2));
+    let stats = pair.a.connection.stats();
+    assert_eq!((stats.frames_acknowledged, stats.rtt), (1, None));
+}
+
+//= docs/spec/data.md#retransmission
+//= type=test
+//# A sender SHOULD double the time between its own retransmissions of a frame, up to 2 seconds or
+//# to what the path takes.
+#[test]
+fn retransmissions_in_vain_double_their_distance_up_to_two_seconds() {
+    let mut pair = pair(builder());
+    pair.a.lose = Some(Box::new(|_, _| true));
+    pair.a.queue(frames(1, 100));
+    pair.run_for(Duration::from_secs(10));
+    let times: Vec<_> = pair.a.sent(|_| Some(())).map(|(at, ())| at).collect();
+    let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses, [300, 600, 1200, 2000, 2000, 2000].map(MS));
+}
+
+#[test]
+fn frames_lost_in_a_burst_come_again_together_though_the_peer_asks_for_none() {
+    let config = Config::builder(Dialect::Hoprnet, Mtu::new(256).unwrap()).build().unwrap();
+    let mut pair = Pair::new(&Arc::new(config), &LinkConfig::default().with_delay(MS(1)), 1);
+    warm_up(&mut pair);
+    pair.b.lose = Some(Box::new(|_, message| matches!(message, Message::Request(_))));
+    let mut lost = 0;
+    pair.a.lose = Some(Box::new(move |_, _| {
+        lost += 1;
+        lost <= 20
+    }));
+    pair.a.queue(frames(20, 100));
+    let time = time_to_receive(&mut pair, 20);
+    // Two times of our own retransmission: one finds out, one makes good.
+    assert!(time < MS(400), "{time:?}");
 }
