@@ -44,6 +44,10 @@ pub(crate) struct RecvWindow {
     seen: u64,
     /// Complete slots that are still in the ring.
     complete: usize,
+    /// Those of them that are not delivered, the terminating one aside, and the lowest id that they may have:
+    /// finding them must not take a pass over the ring for each frame.
+    waiting: usize,
+    waiting_from: u64,
     /// The terminating frame's id, once known: nothing comes after it.
     end: Option<u64>,
     finished: bool,
@@ -142,6 +146,8 @@ impl RecvWindow {
             slots: VecDeque::new(),
             seen: 0,
             complete: 0,
+            waiting: 0,
+            waiting_from: 0,
             end: None,
             finished: false,
             far: Far::default(),
@@ -199,11 +205,18 @@ impl RecvWindow {
 
     pub(crate) fn insert(&mut self, now: Instant, segment: Segment) -> Insert {
         let Segment { header, data } = segment;
+        //= docs/spec/data.md#id-exhaustion
+        //# A receiver MUST accept a frame with the last id.
         let id = u64::from(header.frame_id().get());
         let terminating = header.is_terminating();
+        //= docs/spec/data.md#unreliable
+        //# In unreliable mode a receiver MUST NOT deliver a frame that it has given up.
         if id < self.base {
             return Insert::DuplicateFrame;
         }
+        //= docs/spec/data.md#terminating-segment
+        //# A receiver MUST ignore segments with data that have an id above that of the terminating
+        //# frame.
         if self.end.is_some_and(|end| id > end) {
             return if terminating && self.reliable {
                 Insert::Aborted
@@ -211,9 +224,15 @@ impl RecvWindow {
                 Insert::OutOfWindow
             };
         }
+        //= docs/spec/data.md#terminating-segment
+        //# A receiver MUST ignore a terminating segment with an id below the highest that it has
+        //# received.
         if terminating && id < self.seen {
             return Insert::OutOfWindow;
         }
+        //= docs/spec/data.md#receive-window
+        //# In reliable mode a receiver MUST accept segments of the 255 frames from the first one
+        //# that it has not delivered, and of no later one.
         if id >= self.base + self.window && !self.slide_to(id) {
             if terminating && self.reliable {
                 // There is no room to keep it, but it says where the session ends.
@@ -227,9 +246,15 @@ impl RecvWindow {
         }
         // The first segment pays for the list of all: one that claims many must not get it for free.
         let charge = match self.slots.get(index) {
+            _ if terminating => 0,
             Some(slot) if slot.count > 0 => data.len(),
             _ => data.len() + usize::from(header.count()) * SEGMENT_CHARGE,
         };
+        //= docs/spec/data.md#bounds
+        //# A receiver MUST bound the memory that it keeps for a session, whatever its peer sends.
+        //= docs/spec/data.md#bounds
+        //# A receiver MUST accept the segments of the first frame that is missing although its
+        //# memory is full.
         // The front frame is always let in: it is what the others wait for. The terminating frame is
         // too: it keeps nothing.
         if index > 0 && !terminating && self.charge() + charge > self.buffer {
@@ -244,6 +269,9 @@ impl RecvWindow {
         }
 
         let slot = &mut self.slots[index];
+        //= docs/spec/data.md#reassembly
+        //# A receiver MUST ignore a segment whose count is not that of the first segment received
+        //# of its frame.
         if slot.count == 0 {
             slot.count = header.count();
             slot.terminating = terminating;
@@ -251,19 +279,24 @@ impl RecvWindow {
             return Insert::Disagrees;
         }
         let bit = 1_u64 << header.index();
+        //= docs/spec/data.md#reassembly
+        //# A receiver MUST NOT deliver a frame before it has all its segments, nor twice.
         if slot.have & bit != 0 {
             return Insert::DuplicateSegment;
         }
-        let data = match () {
-            () if terminating => Bytes::new(),
-            () if data.len() < SMALL_SEGMENT
-                || self.ring_charge + self.ready_charge > PINNED_LIMIT =>
-            {
-                Bytes::copy_from_slice(&data)
-            }
-            () => data,
-        };
-        slot.store(header, data);
+        //= docs/spec/data.md#terminating-segment
+        //# A receiver MUST ignore the data of a terminating segment.
+        if terminating {
+            slot.have |= bit;
+        } else {
+            let small = data.len() < SMALL_SEGMENT;
+            let copies = small || self.ring_charge + self.ready_charge > PINNED_LIMIT;
+            let data = if copies { Bytes::copy_from_slice(&data) } else { data };
+            //= docs/spec/data.md#reassembly
+            //# A receiver MUST accept the segments of a frame in any order, and join them in the order
+            //# of their indices.
+            slot.store(header, data);
+        }
         slot.charge += charge;
         self.ring_charge += charge;
         slot.last_at = Some(now);
@@ -276,12 +309,19 @@ impl RecvWindow {
         if slot.have & (bit - 1) != bit - 1 {
             slot.evidence_at.get_or_insert(now);
         }
+        //= docs/spec/data.md#segmentation
+        //# A receiver MUST accept frames of as many segments as the dialect can count.
+        //= docs/spec/data.md#reassembly
+        //# A receiver MUST NOT deliver a frame before it has all its segments, nor twice.
         let completed = slot.have == lowest_bits(slot.count);
         if completed {
             slot.state = State::Complete;
             self.complete += 1;
             if terminating {
                 self.end = Some(id);
+            } else {
+                self.waiting_from = if self.waiting == 0 { id } else { self.waiting_from.min(id) };
+                self.waiting += 1;
             }
         }
         Insert::Stored { completed, answered }
@@ -290,18 +330,30 @@ impl RecvWindow {
     /// Moves what is complete and in turn to the ready queue, as far as that has room, and calls
     /// `acknowledge` for each frame whose acknowledgement was held back until now.
     pub(crate) fn advance(&mut self, mut acknowledge: impl FnMut(u64)) {
+        //= docs/spec/data.md#delivery
+        //# With unordered delivery a receiver MUST deliver a frame as soon as it is complete, as
+        //# far as its application takes it.
         if !self.ordered {
             self.deliver_early(&mut acknowledge);
         }
+        self.deliver_in_turn(&mut acknowledge);
+    }
+
+    fn deliver_in_turn(&mut self, acknowledge: &mut impl FnMut(u64)) {
+        //= docs/spec/data.md#delivery
+        //# With ordered delivery a receiver MUST deliver frames in ascending order of their ids.
         while let Some(front) = self.slots.front() {
             match front.state {
+                //= docs/spec/data.md#no-hole
+                //# In reliable mode with ordered delivery a receiver MUST NOT deliver a frame while
+                //# one before it is missing.
                 State::Filling => break,
                 State::Complete if !self.has_room() => break,
                 State::Complete | State::Delivered => {}
             }
             let id = self.base;
             let Some(slot) = self.pop_slot() else { break };
-            self.deliver(id, slot, &mut acknowledge);
+            self.deliver(id, slot, acknowledge);
         }
         if self.finished {
             self.clear();
@@ -311,6 +363,9 @@ impl RecvWindow {
     /// Whether a complete frame may be acknowledged now; if so, notes it. A reader that does not keep up
     /// holds acknowledgements back, and so stops the sender.
     pub(crate) fn acknowledge_now(&mut self, id: u64) -> bool {
+        //= docs/spec/data.md#acknowledging
+        //# In reliable mode a receiver MUST hold back acknowledgements while its application leaves
+        //# no room for frames.
         let room = self.has_room();
         match id.checked_sub(self.base).and_then(|index| self.slots.get_mut(index as usize)) {
             Some(slot) if room => {
@@ -362,6 +417,9 @@ impl RecvWindow {
             if let Some(due) = slot.request_due(patience) {
                 sooner(due);
             }
+            //= docs/spec/data.md#requesting
+            //# A receiver MUST NOT request a segment that it has, nor send an entry without any bit
+            //# set.
             if let Some(frame_id) = u32::try_from(id).ok().and_then(FrameId::new)
                 && !missing.is_empty()
                 && !(full && id > self.base)
@@ -379,19 +437,29 @@ impl RecvWindow {
     /// Gives up, for an unreliable reader, on the gaps at the front that are older than `timeout` or
     /// have enough complete frames behind them. Returns when to look again.
     pub(crate) fn skip_gaps(&mut self, now: Instant, timeout: Duration) -> Option<Instant> {
+        self.advance(|_| {});
         loop {
-            self.advance(|_| {});
             let front = self.slots.front()?;
             if front.state != State::Filling {
                 return None;
             }
+            //= docs/spec/data.md#unreliable
+            //# In unreliable mode a receiver MUST give up a missing frame at the latest when the
+            //# frame timeout since it was overtaken is over.
             let due = front.evidence_at.filter(|_| self.seen > self.base)? + timeout;
+            //= docs/spec/data.md#unreliable
+            //# In unreliable mode with ordered delivery a receiver MUST give up a missing frame
+            //# when 16 complete frames wait behind it, by default.
             let deep = self.ordered && self.complete >= self.reorder_depth;
             if due > now && !deep {
                 return Some(due);
             }
+            //= docs/spec/data.md#unreliable
+            //# In unreliable mode a receiver MUST NOT take a missing frame before the terminating
+            //# frame for an error.
             self.pop_slot();
             self.skipped += 1;
+            self.deliver_in_turn(&mut |_| {});
         }
     }
 
@@ -399,6 +467,7 @@ impl RecvWindow {
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
         self.complete = 0;
+        self.waiting = 0;
         self.ring_charge = 0;
     }
 
@@ -420,6 +489,9 @@ impl RecvWindow {
         if self.reliable {
             return false;
         }
+        //= docs/spec/data.md#receive-window
+        //# In unreliable mode a receiver MUST NOT move its window to a frame further beyond before
+        //# three such segments in a row lie within a window of each other.
         if id >= self.base + 2 * self.window {
             let near = id.abs_diff(self.far.id) < self.window;
             self.far = Far { id, count: if near { self.far.count + 1 } else { 1 } };
@@ -428,6 +500,9 @@ impl RecvWindow {
             }
         }
         self.far = Far::default();
+        //= docs/spec/data.md#receive-window
+        //# In unreliable mode a receiver MUST move its window forward to a frame that lies less
+        //# than one window beyond it.
         let base = id + 1 - self.window;
         while self.base < base {
             match self.pop_slot() {
@@ -469,23 +544,23 @@ impl RecvWindow {
         if slot.state != State::Filling {
             self.complete -= 1;
         }
+        if slot.is_waiting() {
+            self.waiting -= 1;
+        }
         Some(slot)
     }
 
     /// Delivers complete frames that are not in turn.
     fn deliver_early(&mut self, acknowledge: &mut impl FnMut(u64)) {
-        if self.complete == 0 {
-            return;
-        }
-        for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            if slot.state != State::Complete || slot.terminating {
+        let mut id = self.waiting_from.max(self.base);
+        while self.waiting > 0 && self.has_room() {
+            let Some(slot) = self.slots.get_mut((id - self.base) as usize) else { break };
+            id += 1;
+            if !slot.is_waiting() {
                 continue;
             }
-            if self.ready_charge >= self.buffer / 2 {
-                return;
-            }
             slot.state = State::Delivered;
+            self.waiting -= 1;
             self.ring_charge -= slot.charge;
             let taken = Slot {
                 pieces: slot.pieces.take(),
@@ -494,8 +569,9 @@ impl RecvWindow {
                 state: State::Complete,
                 ..Slot::default()
             };
-            self.deliver(self.base + index as u64, taken, acknowledge);
+            self.deliver(id - 1, taken, acknowledge);
         }
+        self.waiting_from = id;
     }
 
     fn deliver(&mut self, id: u64, slot: Slot, acknowledge: &mut impl FnMut(u64)) {
@@ -506,6 +582,9 @@ impl RecvWindow {
             acknowledge(id);
         }
         if slot.terminating {
+            //= docs/spec/data.md#no-hole
+            //# In reliable mode a receiver MUST NOT report the end of its peer's direction while it
+            //# knows of a missing frame.
             self.finished = true;
             return;
         }
@@ -520,6 +599,11 @@ impl RecvWindow {
 }
 
 impl Slot {
+    /// Whether it is complete and its data is still here.
+    fn is_waiting(&self) -> bool {
+        self.state == State::Complete && !self.terminating
+    }
+
     fn store(&mut self, header: SegmentHeader, data: Bytes) {
         self.have |= 1 << header.index();
         let index = usize::from(header.index());
@@ -536,6 +620,8 @@ impl Slot {
 
     /// When this incomplete frame is to be requested, for the first time or again.
     fn request_due(&self, patience: Patience) -> Option<Instant> {
+        //= docs/spec/data.md#requesting
+        //# A receiver MUST repeat a request for a frame that stays incomplete.
         if let Some(at) = self.requested_at {
             if self.requests % 2 == 1 {
                 return Some(at + patience.repeat);
@@ -545,6 +631,9 @@ impl Slot {
             let factor = 1 << (self.requests / 2).saturating_sub(4).min(3);
             return Some(at + patience.answer * factor);
         }
+        //= docs/spec/data.md#requesting
+        //# In reliable mode a receiver MUST request a frame that is known to be incomplete within
+        //# the frame timeout, which is 800 milliseconds by default.
         let tail = self.last_at.map(|at| at + patience.tail);
         let gap = self.evidence_at.map(|at| at + patience.reordering);
         match (tail, gap) {
@@ -556,6 +645,8 @@ impl Slot {
     /// What a request can name of what is missing. Unless `whole`, only what was overtaken within the
     /// frame: the rest may not have been sent yet.
     fn missing(&self, whole: bool) -> MissingSegments {
+        //= docs/spec/data.md#requesting
+        //# A receiver MUST request a frame of which it has no segment with every bit set.
         if self.count == 0 {
             return MissingSegments::ALL;
         }
@@ -564,6 +655,9 @@ impl Slot {
         } else {
             lowest_bits((u64::BITS - self.have.leading_zeros()) as u8)
         };
+        //= docs/spec/data.md#requesting
+        //# A receiver MUST NOT request a segment that it has, nor send an entry without any bit
+        //# set.
         let nameable = expected & lowest_bits(MAX_REQUESTABLE_SEGMENTS);
         MissingSegments::from_bits((nameable & !self.have) as u8)
     }

@@ -435,3 +435,17 @@ fn noise_on_the_path_does_not_keep_honest_data_from_arriving() {
         assert!(pair.b.received() == sent, "{pair:#?}");
     });
 }
+
+#[test]
+fn terminating_segments_that_claim_long_frames_keep_nothing() {
+    let mut victim = Victim::new(builder());
+    let codec = victim.connection.config().codec();
+    for frame in 2..=255 {
+        // No encoder writes one of several: its header, with another count.
+        let mut datagram = Vec::new();
+        codec.encode_segment(SegmentHeader::terminating(id(frame)), &[], &mut datagram).unwrap();
+        datagram[9] |= 0x3f;
+        victim.raw(datagram.into());
+    }
+    assert_eq!(victim.connection.stats().receive_buffered, 0);
+}
