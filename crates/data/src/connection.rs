@@ -8,16 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use towline_wire::data::{
-    Acknowledgement, FrameId, MAX_REQUESTABLE_SEGMENTS, Message, Request, RequestEntry, Segment,
-};
+use towline_wire::data::{FrameId, MAX_REQUESTABLE_SEGMENTS, Message, RequestEntry, Segment};
 use towline_wire::{DecodeError, Dialect, Tag};
 
 use self::ending::Farewell;
 use self::recovery::MIN_REORDER_TIME;
 use crate::acks::Acks;
 use crate::config::{Config, Timing};
-use crate::congestion::{Controller, DelayBased, Sample};
+use crate::congestion::{Controller, DelayBased};
 use crate::event::{ConnectionError, Event, Ignored, SendError, Transmit};
 use crate::frame::Frame;
 use crate::pacing::Pacer;
@@ -505,74 +503,6 @@ impl Connection {
         if !self.acks.is_empty() {
             let at = now + self.ack_delay();
             self.timers.set_if_unset(Timer::Acknowledge, at);
-        }
-    }
-
-    fn handle_acknowledgement(&mut self, now: Instant, acknowledgement: &Acknowledgement) {
-        self.stats.acknowledgements_received += 1;
-        if self.held_back {
-            self.measure_from = now;
-        }
-        let result = self.send.acknowledge(now, self.measure_from, acknowledgement.frames());
-        self.stats.unexpected += result.unsent;
-        if result.frames == 0 {
-            self.held_back |= now > self.last_progress + self.rtt.patience();
-            return;
-        }
-        self.held_back = false;
-        // An acknowledgement that was lost made the frames of the next one look slow.
-        let rtt = result.rtt.map(|rtt| rtt.min(2 * self.rtt.patience()));
-        self.stats.frames_acknowledged += result.frames;
-        self.last_progress = now;
-        self.doubtful_rtt = result.doubtful_rtt.or(self.doubtful_rtt);
-        if let Some(rtt) = rtt {
-            self.rtt.sample(now, rtt);
-        }
-        if self.send.awaits_acknowledgement() {
-            self.timers.set_no_later(Timer::Probe, now + self.probe_timeout(true));
-        }
-        self.controller.on_acknowledged(
-            now,
-            &Sample {
-                acknowledged: result.bytes,
-                delivered: self.send.rate.delivered,
-                prior_delivered: result.sample.map_or(0, |sample| sample.prior_delivered),
-                delivery_rate: result.sample.map(|sample| sample.rate),
-                app_limited: result.sample.is_some_and(|sample| sample.app_limited),
-                rtt,
-            },
-        );
-    }
-
-    fn handle_request(&mut self, now: Instant, request: &Request) {
-        self.stats.requests_received += 1;
-        //= docs/spec/data.md#answering-requests
-        //# A sender MUST NOT send a segment in answer to requests more than once in a round trip.
-        // No answer can be asked for twice within a round trip; the smallest is the safe measure. Before
-        // one was measured the first request is believed, and its repetition is not.
-        let (min, again) = match self.rtt.min() {
-            Some(min) => (min * 7 / 8, (min * 7 / 8).max(MIN_REORDER_TIME)),
-            None if self.config.codec.dialect() == Dialect::Hoprnet => {
-                (self.rtt.smoothed(), self.rtt.smoothed())
-            }
-            None => (MIN_REORDER_TIME, self.rtt.smoothed()),
-        };
-        let mut lost = 0;
-        for entry in request.entries() {
-            let result = self.send.request(now, entry.frame_id, entry.missing, min, again);
-            if !result.known {
-                self.stats.unexpected += 1;
-            }
-            lost += result.bytes;
-            //= docs/spec/data.md#no-hole
-            //# In reliable mode an end that gives up a frame MUST end the session with an error.
-            if result.segments > 0 && self.over_limit(result.retransmissions) {
-                self.fail(now, ConnectionError::RetransmissionLimit);
-                return;
-            }
-        }
-        if lost > 0 {
-            self.controller.on_lost(now, lost);
         }
     }
 

@@ -366,3 +366,15 @@ fn frames_lost_in_a_burst_come_again_together_though_the_peer_asks_for_none() {
     // Two times of our own retransmission: one finds out, one makes good.
     assert!(time < MS(400), "{time:?}");
 }
+
+/// What one overdue frame may send beyond a full window is not taken from it by the next.
+#[test]
+fn long_frames_are_repaired_without_waiting_for_a_timeout_a_segment() {
+    for seed in 0..10 {
+        let config = builder().frame_size(64 * 246).build().unwrap();
+        let link = LinkConfig::default().with_delay(MS(80)).with_loss(Loss::Random(0.2));
+        let mut pair = Pair::new(&Arc::new(config), &link, seed);
+        pair.a.queue(frames(2, 64 * 246).into_iter().chain(frames(20, 500)));
+        assert!(time_to_receive(&mut pair, 22) < Duration::from_secs(20), "{pair:#?}");
+    }
+}
