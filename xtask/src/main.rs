@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo`, `test` and `bench`.
+//! The project's own commands: `cargo xtask demo`, `test`, `conformance`, `vectors`, `simulate` and `bench`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,6 +25,26 @@ enum Task {
     },
     /// Run the whole test suite.
     Test,
+    /// Put the conformance cases to our own endpoints, or to somebody else's.
+    ///
+    /// `cargo xtask conformance --help` shows how.
+    #[command(disable_help_flag = true)]
+    Conformance {
+        /// Passed on to `towline-conformance`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Write the test vectors of `conformance/vectors` anew, from the codec.
+    Vectors,
+    /// Run random topologies of both state machines on virtual time.
+    ///
+    /// `cargo xtask simulate --help` shows how.
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// Passed on to `towline-simulate`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Run the micro-benchmarks.
     Bench {
         /// Passed on to criterion: a filter, or options such as `--save-baseline`.
@@ -36,6 +56,8 @@ enum Task {
 /// A step that did not succeed.
 struct Failed {
     step: String,
+    /// What its program ended with, if it ended by itself.
+    code: Option<i32>,
 }
 
 impl fmt::Display for Failed {
@@ -48,13 +70,22 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo { arguments } => demo(arguments),
         Task::Test => test(),
+        Task::Conformance { arguments } => conformance(arguments),
+        Task::Vectors => {
+            conformance(["--write-vectors", "conformance/vectors"].map(OsString::from))
+        }
+        Task::Simulate { arguments } => simulate(arguments),
         Task::Bench { arguments } => bench(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             eprintln!("cargo xtask: {failed}");
-            ExitCode::FAILURE
+            // The exit status of the commands that are passed on tells wrong usage from failure.
+            failed
+                .code
+                .and_then(|code| u8::try_from(code).ok())
+                .map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }
@@ -62,9 +93,26 @@ fn main() -> ExitCode {
 fn demo(arguments: Vec<OsString>) -> Result<(), Failed> {
     let mut demo =
         cargo(["run", "--locked", "--release", "--package", "towline-cli", "--", "demo"]);
-    // `cargo xtask demo -- --bytes 1M` and `cargo xtask demo --bytes 1M` mean the same.
-    demo.args(arguments.into_iter().skip_while(|argument| argument == "--"));
+    demo.args(passed_on(arguments));
     run(demo)
+}
+
+fn conformance(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failed> {
+    let mut suite = cargo(["run", "--locked", "--quiet", "--package", "towline-conformance", "--"]);
+    suite.args(passed_on(arguments));
+    run(suite)
+}
+
+fn simulate(arguments: Vec<OsString>) -> Result<(), Failed> {
+    let package = ["--package", "towline-simulate"];
+    let mut simulate = cargo(["run", "--locked", "--quiet", "--release"]);
+    simulate.args(package).arg("--").args(passed_on(arguments));
+    run(simulate)
+}
+
+/// `cargo xtask demo -- --bytes 1M` and `cargo xtask demo --bytes 1M` mean the same.
+fn passed_on(arguments: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    arguments.into_iter().skip_while(|argument| argument == "--")
 }
 
 fn test() -> Result<(), Failed> {
@@ -110,8 +158,8 @@ fn run(mut command: Command) -> Result<(), Failed> {
     eprintln!("cargo xtask: {step}");
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failed { step: format!("{step} ({status})") }),
-        Err(error) => Err(Failed { step: format!("{step} ({error})") }),
+        Ok(status) => Err(Failed { step: format!("{step} ({status})"), code: status.code() }),
+        Err(error) => Err(Failed { step: format!("{step} ({error})"), code: None }),
     }
 }
 

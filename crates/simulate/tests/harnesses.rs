@@ -1,0 +1,68 @@
+//! The fuzz harnesses on stable: on random bytes, and on the inputs that are kept for the fuzzers.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+/// Runs a harness on each of the inputs in `fuzz/corpus`.
+fn replay(target: &str, harness: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    let mut count = 0;
+    for entry in fs::read_dir(&corpus).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        harness(&fs::read(path).unwrap());
+        count += 1;
+    }
+    assert!(count >= 10, "{count} inputs in {}", corpus.display());
+}
+
+#[test]
+fn the_inputs_kept_for_decode_start_pass() {
+    replay("decode_start", towline_simulate::decode_start);
+}
+
+#[test]
+fn the_inputs_kept_for_decode_data_pass() {
+    replay("decode_data", towline_simulate::decode_data);
+}
+
+#[test]
+fn the_inputs_kept_for_connection_ops_pass() {
+    replay("connection_ops", towline_simulate::connection_ops);
+}
+
+#[test]
+fn the_inputs_kept_for_two_peers_pass() {
+    replay("two_peers", towline_simulate::two_peers);
+}
+
+fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..most)
+}
+
+proptest! {
+    // A failure prints its input and the seed that repeats it; the corpus is the memory of failures.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_decodes_encodes_to_the_same_in_the_handshake(input in bytes(200)) {
+        towline_simulate::decode_start(&input);
+    }
+
+    #[test]
+    fn what_decodes_encodes_to_the_same_in_the_data_plane(input in bytes(200)) {
+        towline_simulate::decode_data(&input);
+    }
+
+    #[test]
+    fn a_connection_agrees_with_its_model(input in bytes(2000)) {
+        towline_simulate::connection_ops(&input);
+    }
+
+    #[test]
+    fn two_peers_keep_the_rules_to_their_end(input in bytes(400)) {
+        towline_simulate::two_peers(&input);
+    }
+}
