@@ -9,10 +9,11 @@ use proptest::prelude::*;
 fn replay(target: &str, harness: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let mut count = 0;
-    for entry in fs::read_dir(&corpus).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        harness(&fs::read(path).unwrap());
+    for entry in fs::read_dir(&corpus).expect("the corpus is part of the repository") {
+        let path = entry.expect("a directory that can be read").path();
+        // The last one printed is the one that failed.
+        eprintln!("{}", path.display());
+        harness(&fs::read(path).expect("a file that can be read"));
         count += 1;
     }
     assert!(count >= 10, "{count} inputs in {}", corpus.display());

@@ -4,7 +4,8 @@ use towline_simulate::{Fault, Outcome, Report, Scenario, Violation, scenario};
 
 /// The seeds of a test: `count` of them, from `TOWLINE_SEED` on if that is set.
 fn seeds(count: u64) -> impl Iterator<Item = u64> {
-    let first = std::env::var("TOWLINE_SEED").ok().map(|seed| seed.parse().unwrap());
+    let first = std::env::var("TOWLINE_SEED").ok();
+    let first = first.map(|seed| seed.parse().expect("TOWLINE_SEED is a number"));
     first.map_or(0..count, |first: u64| first..first + 1)
 }
 
@@ -17,7 +18,7 @@ fn random_sessions_over_random_networks_keep_the_rules() {
             Err(failure) => panic!("{failure}; again with TOWLINE_SEED={seed}"),
         }
     }
-    println!("{total:?}");
+    eprintln!("{total:?}");
 }
 
 #[test]
