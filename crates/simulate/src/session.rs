@@ -280,10 +280,7 @@ impl Excuses {
             ConnectionError::NoProgress => terms.progress_timeout.is_some_and(|limit| {
                 self.stuck || silence.explains(limit / 2) || unheard.explains(limit / 4)
             }),
-            ConnectionError::RetransmissionLimit => {
-                let lossy = silence.explains(Duration::ZERO) || unheard.explains(Duration::ZERO);
-                terms.max_retransmissions.is_some() && (self.stuck || lossy)
-            }
+            ConnectionError::RetransmissionLimit => terms.max_retransmissions.is_some(),
             _ => false,
         }
     }
