@@ -181,8 +181,8 @@ impl Pair {
             return Err(Violation::Stalled(limit));
         }
         self.peers.iter().try_for_each(Peer::check_drained)?;
-        // Whoever looks for it finds a series of bad links that passes hardly anything.
-        self.excuses.stuck |= self.wires.iter().any(Wire::loses_most);
+        // Whoever looks for it finds a series of links that are bad in the wrong moment.
+        self.excuses.stuck |= self.wires.iter().any(Wire::loses_much);
         self.excuses.judge(&self.terms, self.peers.each_ref()).map(drop)
     }
 

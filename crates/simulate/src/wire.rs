@@ -99,11 +99,11 @@ impl Wire {
         }
     }
 
-    /// Whether less than half of what was sent came through, and that was not little.
-    pub(crate) fn loses_most(&self) -> bool {
+    /// Whether more than a quarter of what was sent was lost, and that was not little.
+    pub(crate) fn loses_much(&self) -> bool {
         let stats = self.link.stats();
-        stats.sent >= FEW
-            && stats.delivered - stats.duplicated.min(stats.delivered) < stats.sent / 2
+        let lost = stats.lost + stats.queue_dropped + stats.too_large;
+        stats.sent >= FEW && lost > stats.sent / 4
     }
 
     /// Datagrams that were sent.
