@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// Runs a harness on each of the inputs in `fuzz/corpus`.
 fn replay(target: &str, harness: fn(&[u8])) {
@@ -43,9 +44,18 @@ fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..most)
 }
 
+/// The same inputs in every run, unless `PROPTEST_RNG_SEED` says otherwise: to search is the fuzzers' part.
+fn config() -> ProptestConfig {
+    // A failure prints its input; the corpus is the memory of failures.
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match config.rng_seed {
+        RngSeed::Random => ProptestConfig { rng_seed: RngSeed::Fixed(1), ..config },
+        RngSeed::Fixed(_) => config,
+    }
+}
+
 proptest! {
-    // A failure prints its input and the seed that repeats it; the corpus is the memory of failures.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn what_decodes_encodes_to_the_same_in_the_handshake(input in bytes(200)) {
