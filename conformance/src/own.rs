@@ -211,7 +211,7 @@ async fn greet(endpoint: Endpoint, suite: SocketAddr) {
 }
 
 /// What an initiator of ours says in each session.
-pub const GREETING: &[u8] = b"ahoy";
+const GREETING: &[u8] = b"ahoy";
 
 async fn send_back(mut recv: RecvHalf, mut send: SendHalf) {
     while let Ok(Some(frame)) = recv.recv_frame().await {

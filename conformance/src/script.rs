@@ -446,12 +446,9 @@ pub(crate) fn receive(
             }
             Err(error) if is_unreachable(&error) => {}
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                    if Instant::now() >= deadline {
-                        return Ok(None);
-                    }
-                }
-                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::Interrupted => {}
                 _ => return Err(own_fault(error)),
             },
         }

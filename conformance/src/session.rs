@@ -214,11 +214,6 @@ impl<'a> Session<'a> {
         self.next_frame
     }
 
-    /// Leaves frame ids out.
-    pub fn skip_frames(&mut self, frames: u32) {
-        self.next_frame += frames;
-    }
-
     /// Takes the next message of the subject, and acknowledges a frame that it makes whole; `None` when
     /// there is none until `deadline`.
     ///

@@ -299,7 +299,8 @@ impl Wire {
         })
     }
 
-    fn padded(&self, mut payload: Vec<u8>) -> Vec<u8> {
+    /// A list's payload, padded where the dialect pads.
+    pub(crate) fn padded(&self, mut payload: Vec<u8>) -> Vec<u8> {
         if self.dialect == Dialect::Hoprnet && payload.len() < self.mtu - HEADER {
             payload.resize(self.mtu - HEADER, 0);
         }

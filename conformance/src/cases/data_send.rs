@@ -79,19 +79,6 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-/// A frame of the subject that stays unacknowledged, of `segments` full segments.
-fn hold_back(session: &mut Session<'_>, segments: usize) -> Result<(u32, Frame), Stop> {
-    session.acknowledges = false;
-    let size = session.wire().segment_data() * segments;
-    let data: Vec<u8> = (0..size).map(|at| (at / 7) as u8).collect();
-    session.send(&data)?;
-    session.echoed()?;
-    match session.heard.frames.first_key_value() {
-        Some((&id, frame)) => Ok((id, frame.clone())),
-        None => failed("there is no frame"),
-    }
-}
-
 /// What the path looks like after [`look_far`]. On loopback everything comes at once otherwise, asked for or not.
 const ROUND_TRIP: Duration = Duration::from_millis(100);
 
@@ -127,6 +114,11 @@ fn ids(script: &Script<'_>) -> Verdict {
     for words in [&b"one"[..], b"two", b"three"] {
         session.echo(words)?;
     }
+    are_numbered(&session)
+}
+
+/// The subject's frames are 1, 2, 3 and so on.
+pub(super) fn are_numbered(session: &Session<'_>) -> Verdict {
     let ids: Vec<u32> = session.heard.frames.keys().copied().collect();
     let expected: Vec<u32> = (1..=ids.len() as u32).collect();
     require!(ids == expected, "frame ids {ids:?}");
@@ -176,8 +168,10 @@ fn window(script: &Script<'_>) -> Verdict {
 fn unasked(script: &Script<'_>) -> Verdict {
     let peer = script.peer()?;
     let mut session = peer.open(Mode::Reliable)?;
-    let (id, frame) = hold_back(&mut session, 1)?;
-    let before = frame.copies();
+    session.acknowledges = false;
+    session.echo(b"not acknowledged")?;
+    let id = last_frame(&session)?;
+    let before = session.heard.frames[&id].copies();
     let times = script.subject.times;
     let limit = times.frame_timeout * 3 + times.patience;
     session.until_within(limit, "an unacknowledged frame is sent again", |heard| {
@@ -256,7 +250,7 @@ fn requested_whole(script: &Script<'_>) -> Verdict {
 }
 
 /// The last frame that the subject has sent.
-fn last_frame(session: &Session<'_>) -> Result<u32, Stop> {
+pub(super) fn last_frame(session: &Session<'_>) -> Result<u32, Stop> {
     match session.heard.frames.last_key_value() {
         Some((&id, _)) => Ok(id),
         None => failed("there is no frame"),

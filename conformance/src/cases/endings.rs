@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use towline_wire::Dialect;
 
-use crate::case::{Case, Mode, RELIABLE, Verdict, failed, require, skipped};
+use crate::case::{Case, Mode, RELIABLE, Stop, Verdict, failed, require, skipped};
 use crate::script::Script;
 use crate::session::{Session, terminating};
 use crate::wire::{Message, Segment};
@@ -96,6 +96,17 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
+/// Ends both directions without acknowledging the subject's end, whose frame it returns.
+fn close_unacknowledged(session: &mut Session<'_>) -> Result<u32, Stop> {
+    session.echo(b"before the end")?;
+    session.acknowledges = false;
+    session.close()?;
+    match session.heard.end() {
+        Some(end) => Ok(end),
+        None => failed("there is no end"),
+    }
+}
+
 /// All that was said comes back, if the dialect leaves the subject the time to say it.
 fn echoed_before_the_end(session: &mut Session<'_>) -> Verdict {
     if session.wire().dialect == Dialect::Hoprnet {
@@ -131,10 +142,7 @@ fn form(script: &Script<'_>) -> Verdict {
 fn lost(script: &Script<'_>) -> Verdict {
     let peer = script.peer()?;
     let mut session = peer.open(Mode::Reliable)?;
-    session.echo(b"before the end")?;
-    session.acknowledges = false;
-    session.close()?;
-    let Some(end) = session.heard.end() else { return failed("there is no end") };
+    let end = close_unacknowledged(&mut session)?;
     let times = script.subject.times;
     let limit = times.frame_timeout * 3 + times.patience;
     session.until_within(limit, "the terminating frame comes again", |heard| {
@@ -265,10 +273,7 @@ fn last_acknowledgement(script: &Script<'_>) -> Verdict {
     script.affords(wait)?;
     let peer = script.peer()?;
     let mut session = peer.open(Mode::Reliable)?;
-    session.echo(b"before the end")?;
-    session.acknowledges = false;
-    session.close()?;
-    let Some(end) = session.heard.end() else { return failed("there is no end") };
+    let end = close_unacknowledged(&mut session)?;
     let deadline = Instant::now() + wait;
     let mut copies = session.heard.frames[&end].copies();
     let mut quiet_since = Instant::now();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use towline_wire::Dialect;
 
+use super::data_send::are_numbered;
 use crate::case::{Case, INITIATOR, Mode, Of, Stop, Verdict, failed, require};
 use crate::script::{Channel, Peer, Script};
 use crate::session::Session;
@@ -363,10 +364,7 @@ fn data(script: &Script<'_>) -> Verdict {
     let (peer, request) = script.arrival()?;
     let mut session = open(&peer, &request)?;
     complete(&mut session)?;
-    let ids: Vec<u32> = session.heard.frames.keys().copied().collect();
-    let expected: Vec<u32> = (1..=ids.len() as u32).collect();
-    require!(ids == expected, "frame ids {ids:?}");
-    Ok(())
+    are_numbered(&session)
 }
 
 fn data_lost(script: &Script<'_>) -> Verdict {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use towline_wire::Dialect;
 
 use super::start_malformed::quiet_but_honest;
-use crate::case::{Case, EXIT, Mode, TAGGED, Verdict, failed, require, skipped};
+use crate::case::{Case, EXIT, Mode, Stop, TAGGED, Verdict, failed, require, skipped};
 use crate::script::{Channel, Peer, Script};
 use crate::session::{Session, segments};
 use crate::wire::{self, Message, message_of};
@@ -100,11 +100,7 @@ fn keep_alive_answered(script: &Script<'_>) -> Verdict {
     // Before one comes that would have come anyway.
     let times = script.subject.times;
     let wait = times.patience.min(times.idle / 5);
-    match peer.hear(Channel::Start, Instant::now() + wait)? {
-        Some(Message::KeepAlive { session_id, .. }) if session_id == id => Ok(()),
-        Some(other) => failed(format!("instead of a keep-alive: {other}")),
-        None => failed(format!("no keep-alive within {wait:?}")),
-    }
+    keeps_alive(&peer, &id, wait)
 }
 
 fn keep_alive_flags(script: &Script<'_>) -> Verdict {
@@ -144,8 +140,7 @@ fn keep_alive_width(script: &Script<'_>) -> Verdict {
 }
 
 fn confirmed(script: &Script<'_>) -> Verdict {
-    let wait = script.subject.times.half_open * 3 / 2;
-    script.affords(wait)?;
+    let wait = past_half_open(script)?;
     let peer = script.peer()?;
     let mut session = peer.open(Mode::Reliable)?;
     session.listen(wait)?;
@@ -153,8 +148,7 @@ fn confirmed(script: &Script<'_>) -> Verdict {
 }
 
 fn confirmed_by_data(script: &Script<'_>) -> Verdict {
-    let wait = script.subject.times.half_open * 3 / 2;
-    script.affords(wait)?;
+    let wait = past_half_open(script)?;
     let peer = script.peer()?;
     let id = peer.granted(&peer.request(Mode::Reliable))?;
     let channel = script.channel_of(&id)?;
@@ -165,8 +159,7 @@ fn confirmed_by_data(script: &Script<'_>) -> Verdict {
 }
 
 fn half_open_dropped(script: &Script<'_>) -> Verdict {
-    let wait = script.subject.times.half_open * 3 / 2;
-    script.affords(wait)?;
+    let wait = past_half_open(script)?;
     let peer = script.peer()?;
     let id = peer.granted(&peer.request(Mode::Reliable))?;
     thread::sleep(wait);
@@ -174,8 +167,7 @@ fn half_open_dropped(script: &Script<'_>) -> Verdict {
 }
 
 fn half_open_foreign(script: &Script<'_>) -> Verdict {
-    let wait = script.subject.times.half_open * 3 / 2;
-    script.affords(wait)?;
+    let wait = past_half_open(script)?;
     let (peer, stranger) = (script.peer()?, script.peer()?);
     let id = peer.granted(&peer.request(Mode::Reliable))?;
     let message = Message::KeepAlive { flags: 0, additional_data: 0, session_id: id.clone() };
@@ -192,12 +184,7 @@ fn keep_alives(script: &Script<'_>) -> Verdict {
     session.echo(b"before the silence")?;
     // What was said until now is no news.
     while peer.hear(Channel::Start, Instant::now())?.is_some() {}
-    let deadline = Instant::now() + wait;
-    match peer.hear(Channel::Start, deadline)? {
-        Some(Message::KeepAlive { session_id, .. }) if session_id == session.id() => Ok(()),
-        Some(other) => failed(format!("instead of a keep-alive: {other}")),
-        None => failed(format!("no keep-alive within {wait:?}")),
-    }
+    keeps_alive(&peer, session.id(), wait)
 }
 
 fn silence(script: &Script<'_>) -> Verdict {
@@ -211,12 +198,30 @@ fn silence(script: &Script<'_>) -> Verdict {
     is_over(&peer, &id)
 }
 
+/// A time after which no session is half-open any more.
+fn past_half_open(script: &Script<'_>) -> Result<Duration, Stop> {
+    let wait = script.subject.times.half_open * 3 / 2;
+    script.affords(wait)?;
+    Ok(wait)
+}
+
+/// The next message of the handshake is a keep-alive of this session, and comes within `wait`.
+fn keeps_alive(peer: &Peer<'_>, id: &[u8], wait: Duration) -> Verdict {
+    match peer.hear(Channel::Start, Instant::now() + wait)? {
+        Some(Message::KeepAlive { session_id, .. }) if session_id == id => Ok(()),
+        Some(other) => failed(format!("instead of a keep-alive: {other}")),
+        None => failed(format!("no keep-alive within {wait:?}")),
+    }
+}
+
+/// The session that was granted before is confirmed: its keep-alive is answered.
 fn shows_life(peer: &Peer<'_>) -> Verdict {
     peer.expect(Channel::Start, "keep-alive in return", |message| {
         matches!(message, Message::KeepAlive { .. }).then_some(())
     })
 }
 
+/// The session is over: what is said in it is not acknowledged, while an honest one goes on.
 fn is_over(peer: &Peer<'_>, id: &[u8]) -> Verdict {
     let channel = peer.script.channel_of(id)?;
     // A frame that no session of this peer has had.

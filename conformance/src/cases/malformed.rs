@@ -2,7 +2,8 @@
 
 use towline_wire::Dialect;
 
-use crate::case::{Case, Mode, RELIABLE, Verdict, failed, require};
+use super::data_send::{last_frame, stays_quiet};
+use crate::case::{Case, Mode, RELIABLE, Verdict, require};
 use crate::script::Script;
 use crate::session::terminating;
 use crate::wire::{Message, Segment, message_of};
@@ -260,20 +261,11 @@ fn malformed_requests(script: &Script<'_>) -> Verdict {
     session.acknowledges = false;
     session.send(b"frame two")?;
     session.until("the echo of a frame", |heard| heard.stream_len() == 18)?;
-    let Some((&last, _)) = session.heard.frames.last_key_value() else {
-        return failed("there is no frame");
-    };
+    let last = last_frame(&session)?;
     let wire = session.wire();
     let entry = |frame: u32| [&frame.to_be_bytes()[..], &[0xff]].concat();
-    let pad = |payload: Vec<u8>| {
-        let mut padded = payload;
-        if wire.dialect == Dialect::Hoprnet {
-            padded.resize(wire.mtu - 4, 0);
-        }
-        padded
-    };
-    let twice = pad([entry(last), entry(last)].concat());
-    let back = pad([entry(last + 1), entry(last)].concat());
+    let twice = wire.padded([entry(last), entry(last)].concat());
+    let back = wire.padded([entry(last + 1), entry(last)].concat());
     let cut = entry(last)[..4].to_vec();
     let heard = session.heard.frames[&last].copies();
     for _ in 0..3 {
@@ -295,13 +287,7 @@ fn malformed_acknowledgements(script: &Script<'_>) -> Verdict {
     session.send(b"not acknowledged")?;
     session.until("the echo of a frame", |heard| heard.stream_len() == 16)?;
     let wire = session.wire();
-    let ids = |ids: &[u32]| {
-        let mut payload: Vec<u8> = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
-        if wire.dialect == Dialect::Hoprnet {
-            payload.resize(wire.mtu - 4, 0);
-        }
-        payload
-    };
+    let ids = |ids: &[u32]| wire.padded(ids.iter().flat_map(|id| id.to_be_bytes()).collect());
     let cut = [&ids(&[1])[..4], &[0, 0, 1]].concat();
     for payload in [ids(&[2, 1]), ids(&[1, 1]), cut] {
         session.say_bytes(&message_of(1, 2, &payload))?;
@@ -322,9 +308,6 @@ fn padding(script: &Script<'_>) -> Verdict {
     session.until("the echo of a frame", |heard| heard.stream_len() == 12)?;
     let mut payload = vec![0; (script.subject.wire.mtu - 4) / 4 * 4];
     payload[..4].copy_from_slice(&1_u32.to_be_bytes());
-    if script.subject.wire.dialect == Dialect::Hoprnet {
-        payload.resize(script.subject.wire.mtu - 4, 0);
-    }
-    session.say_bytes(&message_of(1, 2, &payload))?;
-    super::data_send::stays_quiet(&mut session, 1)
+    session.say_bytes(&message_of(1, 2, &script.subject.wire.padded(payload)))?;
+    stays_quiet(&mut session, 1)
 }

@@ -203,6 +203,8 @@ fn noise_flood(script: &Script<'_>) -> Verdict {
     session.echo(b"unharmed")
 }
 
+/// Sends messages of each kind of wrongness, none of which may be answered, and an honest request after
+/// them, which has to be.
 fn unanswered<T>(
     script: &Script<'_>,
     wrongs: &[T],
@@ -216,6 +218,7 @@ fn unanswered<T>(
     quiet_but_honest(&peer)
 }
 
+/// Nothing that was said so far is answered, but an honest request is.
 pub(super) fn quiet_but_honest(peer: &Peer<'_>) -> Verdict {
     let honest = peer.request(Mode::Reliable);
     peer.say(Channel::Start, &peer.encode(&Message::StartSession(honest.clone())))?;

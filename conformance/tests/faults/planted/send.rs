@@ -120,13 +120,7 @@ pub(super) const FAULTS: &[Fault] = &[
         of: EXIT,
         found_by: &[("data.send.requested", "is asked for, and comes no more often than others")],
         spares: "data.send.requested-whole",
-        plant: |wire| {
-            edit(wire, |letter, message| {
-                if let (ToSubject, Message::Request(entries)) = (letter.way, message) {
-                    entries.iter_mut().for_each(|(_, missing)| *missing = 0xff);
-                }
-            })
-        },
+        plant: |wire| asks_for(wire, |_| 0xff),
     },
     Fault {
         name: "does not answer requests",
@@ -147,13 +141,7 @@ pub(super) const FAULTS: &[Fault] = &[
         of: EXIT,
         found_by: &[("data.send.requested", "is asked for, and comes no more often than others")],
         spares: "data.send.requested-whole",
-        plant: |wire| {
-            edit(wire, |letter, message| {
-                if let (ToSubject, Message::Request(entries)) = (letter.way, message) {
-                    entries.iter_mut().for_each(|(_, missing)| *missing = missing.rotate_right(1));
-                }
-            })
-        },
+        plant: |wire| asks_for(wire, |missing| missing.rotate_right(1)),
     },
     Fault {
         name: "makes up frames that are asked for",
@@ -265,6 +253,15 @@ pub(super) const FAULTS: &[Fault] = &[
         },
     },
 ];
+
+/// Asks the subject for other segments than the suite does.
+fn asks_for(wire: Wire, others: fn(u8) -> u8) -> Mischief {
+    edit(wire, move |letter, message| {
+        if let (ToSubject, Message::Request(entries)) = (letter.way, message) {
+            entries.iter_mut().for_each(|(_, missing)| *missing = others(*missing));
+        }
+    })
+}
 
 /// Acknowledges in the suite's place.
 pub(super) fn forgets_what_it_sent(wire: Wire) -> Mischief {
