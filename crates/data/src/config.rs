@@ -237,6 +237,9 @@ impl ConfigBuilder {
     /// Bytes of received data that may wait for completion or for the application. From two of the
     /// dialect's longest frames to 1 GiB; by default 4 MiB, or twice a window of
     /// frames of eight segments if that is more, so that a reader can stop its peer without losing anything.
+    ///
+    /// The frame that all others wait for is taken although the buffer is full: a peer that sets out to do
+    /// so can make an end keep half as much again and two longest frames.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.receive_buffer = Some(bytes);
         self

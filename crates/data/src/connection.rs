@@ -407,7 +407,9 @@ impl Connection {
             Insert::Stored { completed, answered } => {
                 self.stats.segments_received += 1;
                 self.acks.received(bytes);
-                if let Some(rtt) = answered.filter(|rtt| *rtt >= MIN_REORDER_TIME) {
+                // What took longer than an answer is given was sent for another reason.
+                let plausible = MIN_REORDER_TIME..=self.receive_patience().answer;
+                if let Some(rtt) = answered.filter(|rtt| plausible.contains(rtt)) {
                     self.rtt.sample_answer(now, rtt);
                 }
                 //= docs/spec/data.md#acknowledging

@@ -76,7 +76,7 @@ pub(crate) enum Insert {
     Stored {
         /// It was the frame's last missing one.
         completed: bool,
-        /// It answered the only request for its frame after this long.
+        /// It came this long after the only pair of requests for it.
         answered: Option<Duration>,
     },
     /// The frame is complete already.

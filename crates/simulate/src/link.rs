@@ -56,6 +56,7 @@ fn some_disorder(choices: &mut impl Choose, link: LinkConfig) -> LinkConfig {
 /// at least: one that a queue cannot hold comes through in pieces only, and that takes its time.
 pub(crate) fn with_some_rate(choices: &mut impl Choose, mtu: Mtu, link: LinkConfig) -> LinkConfig {
     let rate = choices.one_of(&[1_000_000, 100_000, 5_000_000]);
+    let rate = rate.max(200 * mtu.get() as u64);
     let queue = rate / choices.one_of(&[2, 4, 20]);
     link.with_rate(rate, (queue as usize).max(64 * mtu.get()))
 }

@@ -123,6 +123,8 @@ pub(crate) struct Excuses {
     pub(crate) aborted: [bool; 2],
     /// Which of the ends were aborted from outside since their peer had gone, or seemed to.
     pub(crate) deserted: [bool; 2],
+    /// When each end closed.
+    pub(crate) closed_at: [Option<Instant>; 2],
     /// What each end had heard, or not, when it closed.
     pub(crate) silence: [Silences; 2],
     /// Full segments did not fit the path, or a reader paused, for as long as anybody cares to wait.
@@ -184,14 +186,16 @@ impl Excuses {
             }
             [Ok(here), Ok(there)] => Ok(here.outcome.max(there.outcome)),
             // Where one end has an excuse of its own, the other is left with what follows from that.
-            [Ok(end), Err(Violation::UnexplainedEnd(_))]
-            | [Err(Violation::UnexplainedEnd(_)), Ok(end)]
-                if end.outcome > Outcome::TwoGenerals && !end.follows =>
-            {
-                Ok(end.outcome)
-            }
+            [Ok(end), Err(Violation::UnexplainedEnd(_))] if self.leads(&end, 0) => Ok(end.outcome),
+            [Err(Violation::UnexplainedEnd(_)), Ok(end)] if self.leads(&end, 1) => Ok(end.outcome),
             [Err(violation), _] | [_, Err(violation)] => Err(violation),
         }
+    }
+
+    /// Whether the other end may follow from the one at `at`: it has an excuse of its own, and came first.
+    fn leads(&self, end: &End, at: usize) -> bool {
+        let is_first = self.closed_at[at] <= self.closed_at[1 - at];
+        end.outcome > Outcome::TwoGenerals && !end.follows && is_first
     }
 
     fn judge_end(

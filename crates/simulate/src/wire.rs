@@ -6,7 +6,22 @@ use bytes::Bytes;
 use towline_netsim::{Link, LinkConfig};
 
 /// Datagrams of which no share says anything.
-const FEW: u64 = 20;
+const FEW: u64 = 10;
+
+/// Datagrams that were sent, and those of them that got lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Losses {
+    sent: u64,
+    lost: u64,
+}
+
+impl Losses {
+    /// Whether more than a quarter got lost of what was sent since `before`, and that was not little.
+    pub(crate) fn are_many_since(&self, before: &Self) -> bool {
+        let sent = self.sent - before.sent;
+        sent >= FEW && self.lost - before.lost > sent / 4
+    }
+}
 
 /// What travels along with a datagram, unharmed and without size.
 #[derive(Clone, Copy, Debug)]
@@ -99,11 +114,10 @@ impl Wire {
         }
     }
 
-    /// Whether more than a quarter of what was sent was lost, and that was not little.
-    pub(crate) fn loses_much(&self) -> bool {
+    /// What was sent so far, and what of it was lost.
+    pub(crate) fn losses(&self) -> Losses {
         let stats = self.link.stats();
-        let lost = stats.lost + stats.queue_dropped + stats.too_large;
-        stats.sent >= FEW && lost > stats.sent / 4
+        Losses { sent: stats.sent, lost: stats.lost + stats.queue_dropped + stats.too_large }
     }
 
     /// Datagrams that were sent.

@@ -449,3 +449,18 @@ fn terminating_segments_that_claim_long_frames_keep_nothing() {
     }
     assert_eq!(victim.connection.stats().receive_buffered, 0);
 }
+
+#[test]
+fn a_segment_that_comes_long_after_its_request_is_no_measure_of_the_path() {
+    // The process stood still, or the answer got lost and the sender's own timer brought this one.
+    for (late, measured) in [(MS(50), true), (Duration::from_secs(5), false)] {
+        let mut victim = Victim::new(builder());
+        victim.segment(SegmentHeader::new(id(1), 1, 2).unwrap(), payload(500, 1));
+        victim.wait(MS(40));
+        assert_eq!(victim.connection.stats().requests_sent, 2);
+        victim.now += late;
+        victim.segment(SegmentHeader::new(id(1), 0, 2).unwrap(), payload(990, 1));
+        assert_eq!(victim.connection.stats().segments_received, 2);
+        assert_eq!(victim.connection.stats().rtt.is_some(), measured, "after {late:?}");
+    }
+}

@@ -346,6 +346,7 @@ impl<'a> World<'a> {
         if end.peer.take_closed() {
             let flow = if excuses.deserted[side] { &life } else { &data };
             excuses.silence[side] = flow.silence(now, side);
+            excuses.closed_at[side] = Some(now);
             let closed = end.peer.closed;
             trace.line(
                 elapsed,

@@ -152,6 +152,8 @@ where
         if let Err(ignored) = result {
             self.ignore(peer, &ignored);
         }
+        // The session's first data may be right behind, in the same batch.
+        self.take_answers(now);
     }
 
     fn handle_keep_alive(&mut self, now: Instant, peer: S::Address, message: &KeepAlive) {
@@ -182,21 +184,7 @@ where
         cx: &mut Context<'_>,
         now: Instant,
     ) -> io::Result<bool> {
-        let mut progress = false;
-        while let Some(event) = self.initiator.poll_event() {
-            progress = true;
-            match event {
-                InitiatorEvent::Established { request, peer, session_id, rtt } => {
-                    self.established(now, request, peer, session_id, rtt);
-                }
-                InitiatorEvent::Failed { request, error, .. } => {
-                    if let Some((_, reply)) = self.connecting.remove(&request) {
-                        let _ = reply.send(Err(error.into()));
-                    }
-                }
-                _ => {}
-            }
-        }
+        let mut progress = self.take_answers(now);
         while let Some(event) = self.responder.poll_event() {
             progress = true;
             match event {
@@ -230,6 +218,26 @@ where
             self.send_start(cx, peer, &message)?;
             progress = true;
         }
+    }
+
+    /// What became of our own requests.
+    fn take_answers(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(event) = self.initiator.poll_event() {
+            progress = true;
+            match event {
+                InitiatorEvent::Established { request, peer, session_id, rtt } => {
+                    self.established(now, request, peer, session_id, rtt);
+                }
+                InitiatorEvent::Failed { request, error, .. } => {
+                    if let Some((_, reply)) = self.connecting.remove(&request) {
+                        let _ = reply.send(Err(error.into()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        progress
     }
 
     /// Sends what keeps a quiet session alive, and ends one whose peer is dead.

@@ -44,21 +44,44 @@ impl Scripted {
     }
 
     async fn send(&mut self, peer: usize, datagram: &[u8]) {
-        self.peers[peer].0.send(&Transmit::datagram(ENDPOINT, datagram)).await.unwrap();
+        self.send_all(peer, &[datagram]).await;
+    }
+
+    /// The endpoint receives all of them at once.
+    async fn send_all(&mut self, peer: usize, datagrams: &[&[u8]]) {
+        for datagram in datagrams {
+            self.peers[peer].0.send(&Transmit::datagram(ENDPOINT, datagram)).await.unwrap();
+        }
         tokio::time::sleep(MS).await;
     }
 
     async fn send_start(&mut self, peer: usize, message: &Message) {
+        let datagram = self.frame_start(message);
+        self.send(peer, &datagram).await;
+    }
+
+    fn frame_start(&self, message: &Message) -> Vec<u8> {
         let mut datagram = match self.framing {
             Framing::Tagged => Tag::START.to_bytes().to_vec(),
             Framing::Bare => Vec::new(),
         };
         message.encode(DIALECT, &mut datagram).unwrap();
-        self.send(peer, &datagram).await;
+        datagram
     }
 
     /// The endpoint asks a peer for a session, which grants it under the id.
     async fn connect(&mut self, peer: usize, id: &Cbor) -> Result<MemorySession, ConnectError> {
+        self.connect_with(peer, id, &[]).await
+    }
+
+    /// The endpoint asks a peer for a session, which grants it under the id and sends its first data
+    /// right behind.
+    async fn connect_with(
+        &mut self,
+        peer: usize,
+        id: &Cbor,
+        data: &[&[u8]],
+    ) -> Result<MemorySession, ConnectError> {
         let endpoint = self.endpoint.clone();
         let connecting =
             tokio::spawn(async move { endpoint.connect(PEERS[peer], &target()).await });
@@ -74,7 +97,10 @@ impl Scripted {
             panic!("no request")
         };
         let grant = SessionEstablished { challenge, session_id: id.clone() };
-        self.send_start(peer, &Message::SessionEstablished(grant)).await;
+        let grant = self.frame_start(&Message::SessionEstablished(grant));
+        let mut datagrams = vec![&grant[..]];
+        datagrams.extend(data);
+        self.send_all(peer, &datagrams).await;
         connecting.await.unwrap()
     }
 }
@@ -133,6 +159,15 @@ async fn sessions_of_the_same_tag_with_two_peers_are_kept_apart() {
     }
     assert_eq!(first.recv_frame().await.unwrap().unwrap().into_bytes(), "one");
     assert_eq!(second.recv_frame().await.unwrap().unwrap().into_bytes(), "two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_in_one_batch_with_the_grant_is_the_session_s() {
+    let data = [&Tag::FIRST_SESSION.to_bytes()[..], &segment(b"early")].concat();
+    let mut scripted = Scripted::tagged();
+    let id = Cbor::new(&15).unwrap();
+    let mut session = scripted.connect_with(0, &id, &[&data]).await.unwrap();
+    assert_eq!(session.recv_frame().await.unwrap().unwrap().into_bytes(), "early");
 }
 
 //= docs/spec/framing.md#tagged
