@@ -25,6 +25,8 @@ pub(crate) struct SendWindow {
     reliable: bool,
     /// The terminating frame waits until all others are acknowledged.
     farewell_waits: bool,
+    /// What gets lost again may be sent in two copies.
+    copies: bool,
     codec: Codec,
     buffer: usize,
 
@@ -57,6 +59,10 @@ struct SentFrame {
     /// them is over.
     resent: u64,
     resent_at: Option<Instant>,
+    /// Segments that were ever sent again.
+    repaired: u64,
+    /// Segments of which another copy follows when all of [`resend`](Self::resend) is sent.
+    copies: u64,
     /// Bytes of this frame that count as being under way.
     in_flight: u32,
     snapshot: Option<Snapshot>,
@@ -126,6 +132,9 @@ impl SendWindow {
             reliable: config.is_reliable(),
             // Deployed peers close at once when they see it.
             farewell_waits: config.codec.dialect() == Dialect::Hoprnet,
+            //= docs/spec/data.md#hoprnet-peers
+            //# In `hoprnet` a sender MUST NOT answer with two copies of a segment.
+            copies: config.codec.dialect() != Dialect::Hoprnet,
             codec: config.codec,
             buffer: config.send_buffer,
             base: 1,
@@ -178,6 +187,8 @@ impl SendWindow {
             resend: 0,
             resent: 0,
             resent_at: None,
+            repaired: 0,
+            copies: 0,
             in_flight: 0,
             snapshot: None,
             sent_at: None,
@@ -357,7 +368,7 @@ impl SendWindow {
             return result;
         }
         //= docs/spec/data.md#answering-requests
-        //# A sender MUST NOT send a segment in answer to requests more than once in a round trip.
+        //# A sender MUST NOT answer requests for a segment more than once in a round trip.
         if frame.resent_at.is_some_and(|resent| now >= resent + again) {
             frame.resent = 0;
         }
@@ -383,6 +394,12 @@ impl SendWindow {
         result.bytes = u64::from(lost);
         frame.retransmissions += 1;
         result.retransmissions = frame.retransmissions;
+        //= docs/spec/data.md#answering-requests
+        //# A sender MUST NOT answer with two copies of a segment that it sends again for the first
+        //# time.
+        if self.copies {
+            frame.copies |= wanted & frame.repaired;
+        }
         self.mark(at, wanted);
         result
     }
@@ -515,7 +532,13 @@ impl SendWindow {
             }
         }
         if again {
+            frame.repaired |= bit;
             frame.resend &= !bit;
+            if frame.resend == 0 {
+                //= docs/spec/data.md#answering-requests
+                //# A sender MUST NOT answer with more than two copies of a segment.
+                frame.resend = std::mem::take(&mut frame.copies);
+            }
             if frame.resend == 0 {
                 self.resending -= 1;
             }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::{Controller, Sample};
 
-/// 2 / ln 2: doubles the delivery rate each round trip.
-const STARTUP_GAIN: f64 = 2.885;
+/// Doubles the delivery rate in little more than a round trip. More overshoots by more than short queues hold.
+const STARTUP_GAIN: f64 = 2.4;
 /// Round-trip times in a row that have to show a queue to end the doubling: one may come from an
 /// acknowledgement that got lost and was repeated.
 const STARTUP_JAMS: u8 = 3;
@@ -27,6 +27,9 @@ const FULL_GROWTH: f64 = 1.25;
 /// A queue is too long from this share of the round trip, and this time of noise, on.
 const QUEUE_SHARE: f64 = 0.1;
 const QUEUE_NOISE: f64 = 0.001;
+/// The share grows with the square of the loss, times this: it takes two losses, of the acknowledgement and of
+/// the next one, to make a round trip much longer.
+const LOSS_NOISE: f64 = 20.0;
 /// The queue's last growth, times this, is added: it goes on growing until the answer is felt.
 const LOOK_AHEAD: f64 = 1.5;
 /// A frame waits for its acknowledgement until the next one is complete, which takes eight segments and a few
@@ -58,6 +61,10 @@ const MIN_LOST: f64 = 8.0;
 /// A round is at least this long, for the sake of the clocks, and brings at least that many segments.
 const MIN_ROUND: Duration = Duration::from_millis(2);
 const MIN_ROUND_SEGMENTS: u64 = 16;
+/// Round-trip times of which the smallest is believed to be without chance, unless they are rare: where much is
+/// lost, most frames measure nothing, and most acknowledgements come late.
+const MIN_ROUND_SAMPLES: u32 = 3;
+const MAX_ROUND_SEGMENTS: u64 = 6 * MIN_ROUND_SEGMENTS;
 
 /// The smallest round trip is that of this time or of the same time before.
 const MIN_RTT_LIFETIME: Duration = Duration::from_secs(10);
@@ -98,6 +105,8 @@ struct Round {
     /// It is over when something sent after this much was delivered is acknowledged.
     ends_at: u64,
     min_rtt: Option<Duration>,
+    /// Round-trip times measured.
+    samples: u32,
     delivered: u64,
     lost: u64,
     /// Delivery rates times the bytes acknowledged with each, and the sum of those.
@@ -138,6 +147,7 @@ impl Round {
             began: now,
             ends_at: delivered,
             min_rtt: None,
+            samples: 0,
             delivered: 0,
             lost: 0,
             rates: 0.0,
@@ -150,6 +160,8 @@ impl Round {
         sample.prior_delivered >= self.ends_at
             && now.saturating_duration_since(self.began) >= MIN_ROUND
             && self.delivered >= MIN_ROUND_SEGMENTS * segment as u64
+            && (self.samples >= MIN_ROUND_SAMPLES
+                || self.delivered >= MAX_ROUND_SEGMENTS * segment as u64)
     }
 
     fn loss(&self) -> f64 {
@@ -190,7 +202,8 @@ impl DelayBased {
     fn queue_limit(&self, rate: f64) -> f64 {
         let base = self.base_rtt();
         let batch = (ACK_SEGMENTS * self.segment / rate).min(MAX_ACK_DELAY);
-        base * QUEUE_SHARE + QUEUE_NOISE.max(batch)
+        let noise = 1.0 + LOSS_NOISE * self.loss * self.loss;
+        base * QUEUE_SHARE * noise + QUEUE_NOISE.max(batch)
     }
 
     /// What the network lets through for us, had it lost nothing by chance.
@@ -206,6 +219,7 @@ impl DelayBased {
         let smaller = |min: Option<Duration>| Some(min.map_or(rtt, |min| min.min(rtt)));
         self.min_rtt[0] = smaller(self.min_rtt[0]);
         self.round.min_rtt = smaller(self.round.min_rtt);
+        self.round.samples += 1;
 
         let limit = self.rate.map_or(f64::MAX, |rate| self.queue_limit(rate));
         let jammed = rtt.as_secs_f64() - self.base_rtt() > limit;
@@ -223,6 +237,9 @@ impl DelayBased {
             let flight = FIRST_SEGMENTS * self.segment / self.base_rtt() / STARTUP_GAIN;
             let floor = if sample.app_limited { flight } else { MIN_RATE };
             self.rate = Some(floor.max(delivered as f64));
+        } else if self.phase == Phase::Startup {
+            // The mean of a round is out of date when the rate doubles in each.
+            self.rate = self.rate.map(|rate| rate.max(delivered as f64));
         }
     }
 
@@ -268,8 +285,11 @@ impl DelayBased {
                 self.phase = Phase::Startup;
             }
             Phase::Measure { .. } => {
-                let share = if round.app_limited { rate } else { self.measured_rate() };
+                let measured = self.measured_rate();
+                let share = if round.app_limited { rate.max(measured) } else { measured };
                 self.back_off(now, share, growth);
+                // One round is little to go by: if it was too low, find out soon.
+                self.calm = 2 * CALM_ROUNDS;
             }
             Phase::Climb { deaf_until } if jammed || excess > CLIMB_LOSS => {
                 if now >= deaf_until {

@@ -76,7 +76,7 @@ impl Connection {
     pub(super) fn handle_request(&mut self, now: Instant, request: &Request) {
         self.stats.requests_received += 1;
         //= docs/spec/data.md#answering-requests
-        //# A sender MUST NOT send a segment in answer to requests more than once in a round trip.
+        //# A sender MUST NOT answer requests for a segment more than once in a round trip.
         // No answer can be asked for twice within a round trip; the smallest is the safe measure. Before
         // one was measured the first request is believed, and its repetition is not.
         let (min, again) = match self.rtt.min() {

@@ -83,7 +83,8 @@ impl Slot {
             // Bounded back-off, after what bad luck alone may explain: an answer may be slow, but the
             // frame has to come.
             let factor = 1 << (self.requests / 2).saturating_sub(4).min(3);
-            return Some(at + patience.answer * factor);
+            // Perhaps only the second of the pair arrived.
+            return Some(at + patience.repeat + patience.answer * factor);
         }
         //= docs/spec/data.md#requesting
         //# In reliable mode a receiver MUST request a frame that is known to be incomplete within

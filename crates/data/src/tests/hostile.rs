@@ -164,7 +164,7 @@ fn duplicates_at_line_rate_are_answered_at_the_pace_of_acknowledgements() {
 
 //= docs/spec/data.md#answering-requests
 //= type=test
-//# A sender MUST NOT send a segment in answer to requests more than once in a round trip.
+//# A sender MUST NOT answer requests for a segment more than once in a round trip.
 #[test]
 fn a_request_storm_is_answered_once_a_round_trip() {
     for measured in [true, false] {
@@ -182,9 +182,35 @@ fn a_request_storm_is_answered_once_a_round_trip() {
             victim.request(2..=21);
             victim.wait(Duration::from_micros(100));
         }
-        // 20 segments, a second, 35 ms from one answer to the next; and what our own timer adds.
+        // 20 segments, a second, 35 ms from one answer of two copies to the next; and what our own timer
+        // adds.
         let answers = victim.sent.len() - before;
-        assert!(answers <= 20 * (1000 / 35 + 1) + 100, "{answers}");
+        assert!(answers <= 2 * 20 * (1000 / 35 + 1) + 100, "{answers}");
+    }
+}
+
+//= docs/spec/data.md#answering-requests
+//= type=test
+//# A sender MUST NOT answer with more than two copies of a segment.
+//= docs/spec/data.md#answering-requests
+//= type=test
+//# A sender MUST NOT answer with two copies of a segment that it sends again for the first time.
+//= docs/spec/data.md#hoprnet-peers
+//= type=test
+//# In `hoprnet` a sender MUST NOT answer with two copies of a segment.
+#[test]
+fn what_was_lost_again_comes_in_two_copies() {
+    for (dialect, answers) in [(Dialect::Rfc0007, [1, 2, 2]), (Dialect::Hoprnet, [1, 1, 1])] {
+        let config = Config::builder(dialect, Mtu::new(1000).unwrap()).initial_rtt(MS(20));
+        let mut victim = Victim::new(config);
+        victim.connection.send_frame(victim.now, payload(900, 1)).unwrap();
+        victim.wait(MS(25));
+        for copies in answers {
+            let before = victim.sent.len();
+            victim.request(1..=1);
+            victim.wait(MS(25));
+            assert_eq!(victim.sent.len() - before, copies, "in {dialect}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the congestion control reaches on emulated paths, in virtual time: a table with floors, so that
-//! an algorithm that is slower, greedier or less fair fails and shows by how much. The table is also
-//! printed if `SPEED_TABLE` is set.
+//! an algorithm that is slower, greedier or less fair fails and shows by how much. The table is kept in
+//! `speed.txt`, so that every change of it shows in review; `SPEED_TABLE=write` writes it anew.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use towline_wire::{Dialect, Mtu};
 use crate::{Config, Connection};
 
 const MTU: usize = 1000;
-const SEED: u64 = 7;
+/// What chance decides is the mean of these.
+const SEEDS: [u64; 4] = [7, 8, 9, 10];
 const MBIT: u64 = 1_000_000 / 8;
 const MS: Duration = Duration::from_millis(1);
 
@@ -65,6 +66,7 @@ const ANY: Floors = Floors {
 
 struct Reached {
     goodput: f64,
+    worst: f64,
     offered: f64,
     start: f64,
     queue: f64,
@@ -124,7 +126,26 @@ impl Scenario {
         Self { rate: Some(rate), rtt, ..Self::new(name) }
     }
 
+    /// What is reached on the mean, and the least goodput of all.
     fn run(&self) -> Reached {
+        let seeds = if self.loss_share > 0.0 { &SEEDS[..] } else { &SEEDS[..1] };
+        let all: Vec<Reached> = seeds.iter().map(|&seed| self.run_once(seed)).collect();
+        let mean = |of: fn(&Reached) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+        Reached {
+            goodput: mean(|one| one.goodput),
+            worst: all.iter().map(|one| one.goodput).fold(f64::MAX, f64::min),
+            offered: mean(|one| one.offered),
+            start: mean(|one| one.start),
+            queue: mean(|one| one.queue),
+            fairness: mean(|one| one.fairness),
+            rate: mean(|one| one.rate),
+            dropped: all.iter().map(|one| one.dropped).sum(),
+            timeouts: all.iter().map(|one| one.timeouts).sum(),
+            duplicates: all.iter().map(|one| one.duplicates).sum(),
+        }
+    }
+
+    fn run_once(&self, seed: u64) -> Reached {
         let config = Config::builder(Dialect::Rfc0007, Mtu::new(MTU).unwrap()).build().unwrap();
         let config = Arc::new(config);
         let mut link = LinkConfig::default().with_delay(self.rtt / 2).with_loss(self.loss);
@@ -132,8 +153,8 @@ impl Scenario {
             let product = rate as f64 * self.rtt.as_secs_f64();
             link = link.with_rate(rate, ((product * self.queue) as usize).max(16 * MTU));
         }
-        let mut forward: Link<Datagram> = Link::new(link.clone(), SEED).unwrap();
-        let mut backward: Link<Datagram> = Link::new(link, SEED ^ 0x5eed).unwrap();
+        let mut forward: Link<Datagram> = Link::new(link.clone(), seed).unwrap();
+        let mut backward: Link<Datagram> = Link::new(link, seed ^ 0x5eed).unwrap();
 
         let began = super::epoch();
         let mut now = began;
@@ -243,6 +264,7 @@ impl Scenario {
             / self.rate.map_or(f64::MAX, |rate| rate as f64 * self.rtt.as_secs_f64());
         Reached {
             goodput: rate / possible / (1.0 - self.loss_share),
+            worst: rate / possible / (1.0 - self.loss_share),
             offered: sent as f64 * payload * (1.0 - self.loss_share) / received as f64,
             start: filled.map_or(f64::INFINITY, |time| time.as_secs_f64() / self.rtt.as_secs_f64()),
             queue,
@@ -258,15 +280,15 @@ impl Scenario {
 fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for (share, goodput, start) in [
-        (0.0, 0.95, 10.0),
-        (0.001, 0.95, 10.0),
-        (0.01, 0.93, 12.0),
-        (0.03, 0.89, 16.0),
-        (0.05, 0.86, 18.0),
-        (0.1, 0.79, 20.0),
-        (0.2, 0.5, 40.0),
+        (0.0, 0.96, 9.0),
+        (0.001, 0.96, 9.0),
+        (0.01, 0.95, 9.0),
+        (0.03, 0.94, 11.0),
+        (0.05, 0.92, 12.0),
+        (0.1, 0.87, 16.0),
+        (0.2, 0.74, 30.0),
     ] {
-        let floors = Floors { goodput, offered: 1.1, start, queue: 0.3, fairness: 0.99, ..ANY };
+        let floors = Floors { goodput, offered: 1.1, start, queue: 0.35, fairness: 0.99, ..ANY };
         all.push(Scenario { floors, ..Scenario::random_loss(share) });
     }
     let bulk =
@@ -298,7 +320,7 @@ fn scenarios() -> Vec<Scenario> {
             starts: (0..flows).map(|n| n * stagger * MS).collect(),
             time: Duration::from_secs(10),
             settled: Duration::from_secs(5),
-            floors: Floors { goodput: 0.95, queue: 0.8, fairness, ..bulk },
+            floors: Floors { goodput: 0.95, queue: 0.9, fairness, ..bulk },
             ..Scenario::new(name)
         });
     }
@@ -336,19 +358,29 @@ fn scenarios() -> Vec<Scenario> {
 #[test]
 fn sessions_are_fast_fair_and_leave_queues_short() {
     let mut table = format!(
-        "seed {SEED}\n{:24} {:>9} {:>8} {:>8} {:>7} {:>7} {:>6} {:>7} {:>8} {:>6}\n",
-        "", "MB/s", "goodput", "offered", "start", "queue", "fair", "dropped", "timeouts", "twice"
+        "seeds {SEEDS:?}\n{:24} {:>9} {:>8} {:>6} {:>8} {:>7} {:>8} {:>6} {:>7} {:>8} {:>6}\n",
+        "",
+        "MB/s",
+        "goodput",
+        "worst",
+        "offered",
+        "start",
+        "queue",
+        "fair",
+        "dropped",
+        "timeouts",
+        "twice"
     );
     let mut failed = false;
     for scenario in scenarios() {
         let reached = scenario.run();
         let ok = reached.meets(&scenario.floors);
         failed |= !ok;
-        let Reached { rate, goodput, offered, start, queue, fairness, .. } = reached;
+        let Reached { rate, goodput, worst, offered, start, queue, fairness, .. } = reached;
         writeln!(
             table,
-            "{:24} {:9.2} {goodput:8.3} {offered:8.3} {start:7.1} {queue:7.3} {fairness:6.3} {:7} \
-             {:8} {:6}{}",
+            "{:24} {:9.2} {goodput:8.3} {worst:6.3} {offered:8.3} {start:7.1} {queue:8.3} \
+             {fairness:6.3} {:7} {:8} {:6}{}",
             scenario.name,
             rate / 1e6,
             reached.dropped,
@@ -359,7 +391,10 @@ fn sessions_are_fast_fair_and_leave_queues_short() {
         .unwrap();
     }
     assert!(!failed, "{table}");
-    if std::env::var_os("SPEED_TABLE").is_some() {
-        std::io::Write::write_all(&mut std::io::stderr(), table.as_bytes()).unwrap();
+    if std::env::var_os("SPEED_TABLE").is_some_and(|what| what == "write") {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/speed.txt"), table).unwrap();
+    } else {
+        let kept = include_str!("speed.txt");
+        assert!(table == kept, "run with SPEED_TABLE=write if that is meant:\n{kept}\n{table}");
     }
 }
