@@ -118,7 +118,7 @@ fn passed_on(arguments: impl IntoIterator<Item = OsString>) -> impl Iterator<Ite
 fn test() -> Result<(), Failed> {
     run(cargo(["test", "--locked", "--workspace", "--all-features"]))?;
     // The codec crate on its own, as someone who takes only that will build it.
-    for features in ["", "data", "start"] {
+    for features in ["", "data", "relay", "start"] {
         run(cargo([
             "test",
             "--locked",
