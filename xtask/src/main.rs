@@ -1,4 +1,6 @@
-//! The project's own commands: `cargo xtask demo`, `test`, `conformance`, `vectors`, `simulate` and `bench`.
+//! The project's own commands: `cargo xtask demo`, `test`, `conformance`, `vectors`, `simulate`, `bench` and `docs`.
+
+mod docs;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -51,6 +53,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Write `docs/protocol.md` anew, from the files in `docs/proto`.
+    Docs {
+        /// Write nothing, and fail if it is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 /// A step that did not succeed.
@@ -76,6 +84,8 @@ fn main() -> ExitCode {
         }
         Task::Simulate { arguments } => simulate(arguments),
         Task::Bench { arguments } => bench(&arguments),
+        Task::Docs { check } => docs::docs(&root(), check)
+            .map_err(|error| Failed { step: format!("docs ({error})"), code: None }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,7 +128,7 @@ fn passed_on(arguments: impl IntoIterator<Item = OsString>) -> impl Iterator<Ite
 fn test() -> Result<(), Failed> {
     run(cargo(["test", "--locked", "--workspace", "--all-features"]))?;
     // The codec crate on its own, as someone who takes only that will build it.
-    for features in ["", "data", "start"] {
+    for features in ["", "data", "relay", "start"] {
         run(cargo([
             "test",
             "--locked",

@@ -1,8 +1,13 @@
 //! The codecs: what decodes encodes to the same, within the MTU.
 
+use std::fmt::Debug;
+
 use bytes::Bytes;
 use towline_start::{Config, Initiator, Liveness, Request, Responder, ResponderEvent, Seed};
 use towline_wire::data::{Codec, Message, SEGMENT_OVERHEAD};
+use towline_wire::relay::{
+    self, Excess, Identity, MAX_FIELDS, MAX_MESSAGE_LEN, UserId, deployed, number, seed,
+};
 use towline_wire::start::{Cbor, Message as StartMessage};
 use towline_wire::{DecodeError, Dialect, EncodeError, Mtu, Tag, split_tag};
 
@@ -64,6 +69,70 @@ pub fn decode_data(input: &[u8]) {
     let sequence: Vec<_> = sequence.map(Iterator::collect).unwrap_or_default();
     assert_eq!(sequence, [Ok(message.clone())], "one message is a sequence of one");
     check_round_trip(&codec, &datagram, &message);
+}
+
+/// Decodes a message of the relay: the first byte chooses the dialect, the rest is the message.
+///
+/// # Panics
+/// When the codec breaks a rule.
+pub fn decode_relay(input: &[u8]) {
+    let mut choices = Choices::new(input);
+    let deployed = choices.byte() & 1 == 0;
+    let wire = choices.rest();
+    if deployed {
+        check_relay(&wire, deployed::Message::decode, deployed::Message::encode);
+        check_relay(&wire, deployed::Login::decode, deployed::Login::encode);
+        check_relay(&wire, deployed::ForwardedMessage::decode, deployed::ForwardedMessage::encode);
+    } else {
+        check_relay(&wire, seed::Message::decode, seed::Message::encode);
+        check_relay(&wire, seed::Login::decode, seed::Login::encode);
+    }
+    check_somebody(&wire);
+}
+
+/// A message that decodes encodes to one that is equal and no longer than it may be.
+fn check_relay<M: PartialEq + Debug>(
+    wire: &Bytes,
+    decode: fn(Bytes) -> Result<M, relay::DecodeError>,
+    encode: fn(&M, &mut Vec<u8>) -> Result<(), Excess>,
+) {
+    let message = match decode(wire.clone()) {
+        Ok(message) => message,
+        Err(relay::DecodeError::Excess(Excess::TooLong { length, limit })) => {
+            assert!(length == wire.len() && length > limit && limit >= MAX_MESSAGE_LEN);
+            return;
+        }
+        Err(relay::DecodeError::Excess(Excess::TooManyFields)) => {
+            assert!(wire.len() >= 2 * MAX_FIELDS, "{} bytes hold no so many fields", wire.len());
+            return;
+        }
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let mut encoded = vec![0xa5];
+    let result = encode(&message, &mut encoded);
+    assert!(result.is_ok(), "{message:?} was decoded and does not encode: {result:?}");
+    assert_eq!(encoded.remove(0), 0xa5, "what stood in the buffer has changed");
+    assert_eq!(decode(encoded.into()), Ok(message));
+}
+
+/// Who is read from bytes or from text is written as what was read.
+fn check_somebody(input: &[u8]) {
+    if let Ok(user) = UserId::try_from(input) {
+        assert_eq!(user.as_bytes(), input);
+    }
+    if let Ok(identity) = Identity::try_from(input) {
+        assert_eq!(identity.as_bytes(), input);
+        assert_eq!(identity.to_string().parse(), Ok(identity));
+        assert_eq!(number::decode(&number::encode(&identity)), Ok(identity));
+    }
+    let Ok(text) = str::from_utf8(input) else { return };
+    if let Ok(identity) = text.parse::<Identity>() {
+        assert_eq!(identity.to_string(), text);
+    }
+    if let Ok(identity) = number::decode(text) {
+        let number = number::encode(&identity);
+        assert!(text.replace('5', "").ends_with(&number));
+    }
 }
 
 fn split(input: &[u8]) -> (Dialect, Mtu, Bytes) {

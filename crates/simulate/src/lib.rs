@@ -2,12 +2,12 @@
 //!
 //! | function | input | what it drives |
 //! |---|---|---|
-//! | [`decode_start`], [`decode_data`] | bytes | the codecs: what decodes encodes to the same |
+//! | [`decode_start`], [`decode_data`], [`decode_relay`] | bytes | the codecs: what decodes encodes to the same |
 //! | [`connection_ops`] | bytes as operations | one connection against a model of both its directions |
 //! | [`two_peers`] | bytes as a network and two applications | two connections, to their end |
 //! | [`scenario`] | a seed | handshakes and sessions of several nodes over random paths, to their end |
 //!
-//! The first four panic where the machines break a rule, and return otherwise, whatever their input. The
+//! All but the last panic where the machines break a rule, and return otherwise, whatever their input. The
 //! fuzz targets under `fuzz/` call them and do nothing else; this crate's tests call them with random bytes
 //! and with the committed corpus. The last one is what the program `towline-simulate` runs by the thousand.
 //!
@@ -44,7 +44,7 @@ mod violation;
 mod wire;
 
 pub use connection_ops::connection_ops;
-pub use decode::{decode_data, decode_start};
+pub use decode::{decode_data, decode_relay, decode_start};
 pub use fault::{Fault, UnknownFault};
 pub use scenario::{Failure, Report, Scenario, scenario};
 pub use session::Outcome;

@@ -31,6 +31,11 @@ fn the_inputs_kept_for_decode_data_pass() {
 }
 
 #[test]
+fn the_inputs_kept_for_decode_relay_pass() {
+    replay("decode_relay", towline_simulate::decode_relay);
+}
+
+#[test]
 fn the_inputs_kept_for_connection_ops_pass() {
     replay("connection_ops", towline_simulate::connection_ops);
 }
@@ -65,6 +70,11 @@ proptest! {
     #[test]
     fn what_decodes_encodes_to_the_same_in_the_data_plane(input in bytes(200)) {
         towline_simulate::decode_data(&input);
+    }
+
+    #[test]
+    fn what_decodes_encodes_to_the_same_in_the_relay(input in bytes(200)) {
+        towline_simulate::decode_relay(&input);
     }
 
     #[test]

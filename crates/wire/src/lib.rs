@@ -1,4 +1,4 @@
-//! Codecs of the session protocol: bytes to typed messages and back.
+//! Codecs of the session protocol and of the message relay: bytes to typed messages and back.
 //!
 //! There is no state, clock or I/O in here. A datagram is decoded whole and without copying its
 //! payload; whatever a peer may send is answered by a [`DecodeError`], never by a panic, and never
@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `start` | Session Start, version 2 (RFC-0007, 4.2) | `start` |
 //! | `data` | Session Data, version 1 (RFC-0007, 4.3 to 4.6) | `data` |
+//! | `relay` | message relay, both dialects; by itself, it knows nothing of the others | `relay` |
 //!
 //! Where the RFC text and deployed peers differ, [`Dialect`] says whose bytes are meant. A transport
 //! that carries many sessions puts a [`Tag`] before each message.
@@ -28,7 +29,7 @@
 //! ```
 #![no_std]
 
-#[cfg(any(feature = "data", feature = "start"))]
+#[cfg(any(feature = "data", feature = "relay", feature = "start"))]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
@@ -42,6 +43,8 @@ mod tag;
 
 #[cfg(feature = "data")]
 pub mod data;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "start")]
 pub mod start;
 

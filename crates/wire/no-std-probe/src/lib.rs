@@ -10,6 +10,7 @@ extern crate alloc;
 use alloc::vec::Vec;
 
 use towline_wire::data::{Codec, FrameId, SegmentHeader};
+use towline_wire::relay::{deployed, number};
 use towline_wire::start::{Capabilities, Cbor, Challenge, Message, StartSession};
 use towline_wire::{Dialect, Mtu};
 
@@ -18,7 +19,8 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// A session request and a segment, encoded: both features, and the generic code of CBOR, at work.
+/// A session request, a segment and a question to the relay, encoded: all features, and the generic code
+/// of CBOR and protobuf, at work.
 pub fn encode(mtu: Mtu, target: &str) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let request = Message::StartSession(StartSession {
@@ -30,5 +32,11 @@ pub fn encode(mtu: Mtu, target: &str) -> Option<Vec<u8>> {
     request.encode(Dialect::Rfc0007, &mut out).ok()?;
     let codec = Codec::new(Dialect::Rfc0007, mtu);
     codec.encode_segment(SegmentHeader::single(FrameId::FIRST), b"data", &mut out).ok()?;
+    let login = deployed::Login::decode(out.clone().into()).ok()?;
+    let identity = login.address?.identity_key[..].try_into().ok()?;
+    let question =
+        deployed::FindChatNumberByShortNumber { short_number: number::encode(&identity) };
+    let payload = deployed::Payload::FindChatNumberByShortNumber(question);
+    deployed::Message { sequence: 1, payload: Some(payload) }.encode(&mut out).ok()?;
     Some(out)
 }

@@ -7,10 +7,12 @@
 mod cbor;
 #[cfg(feature = "data")]
 mod data;
-#[cfg(any(feature = "data", feature = "start"))]
+#[cfg(any(feature = "data", feature = "relay", feature = "start"))]
 mod random;
 #[cfg(any(feature = "data", feature = "start"))]
 mod refusals;
+#[cfg(feature = "relay")]
+mod relay;
 #[cfg(feature = "start")]
 mod start;
 mod values;

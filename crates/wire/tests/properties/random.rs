@@ -1,4 +1,4 @@
-//! The configuration of the random tests, and what both protocols draw from.
+//! The configuration of the random tests, and what all protocols draw from.
 
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
@@ -6,8 +6,10 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+#[cfg(any(feature = "data", feature = "start"))]
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
+#[cfg(any(feature = "data", feature = "start"))]
 use towline_wire::Dialect;
 
 /// The configuration of every random test in here: one seed, printed beside what fails.
@@ -21,6 +23,7 @@ pub(crate) fn config() -> ProptestConfig {
     config
 }
 
+#[cfg(any(feature = "data", feature = "start"))]
 pub(crate) fn dialects() -> impl Strategy<Value = Dialect> {
     select(&Dialect::ALL)
 }
@@ -35,6 +38,7 @@ pub(crate) fn noise(max: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A message of any type whose header is right and whose payload is noise.
+#[cfg(any(feature = "data", feature = "start"))]
 pub(crate) fn with_right_header(version: u8, types: u8) -> impl Strategy<Value = Bytes> {
     (0..types, noise(80)).prop_map(move |(kind, payload)| {
         let length = (payload.len() as u16).to_be_bytes();
