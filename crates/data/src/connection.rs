@@ -186,6 +186,7 @@ impl Connection {
     pub fn handle_datagram(&mut self, now: Instant, datagram: Bytes) -> Result<(), Ignored> {
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += datagram.len() as u64;
+        self.recv.note_received(datagram.len());
         if !self.is_listening() {
             return Err(Ignored::Closed);
         }
@@ -407,10 +408,12 @@ impl Connection {
             Insert::Stored { completed, answered } => {
                 self.stats.segments_received += 1;
                 self.acks.received(bytes);
-                // What took longer than an answer is given was sent for another reason.
-                let plausible = MIN_REORDER_TIME..=self.receive_patience().answer;
-                if let Some(rtt) = answered.filter(|rtt| plausible.contains(rtt)) {
-                    self.rtt.sample_answer(now, rtt);
+                if let Some(rtt) = answered {
+                    // What took longer than an answer is given was sent for another reason.
+                    let plausible = MIN_REORDER_TIME..=self.receive_patience().answer;
+                    if plausible.contains(&rtt) {
+                        self.rtt.sample_answer(now, rtt);
+                    }
                 }
                 //= docs/spec/data.md#acknowledging
                 //# In reliable mode a receiver MUST NOT acknowledge a frame that it does not have

@@ -23,9 +23,14 @@ pub(crate) const SEGMENT_CHARGE: usize = 64;
 
 /// Up to this many buffered bytes, segments stay in the datagrams that brought them. A peer may make a
 /// small segment pin a large receive buffer, so what is buffered beyond is copied to its own size, and
-/// segments below [`SMALL_SEGMENT`] bytes always are.
+/// segments below [`SMALL_SEGMENT`] bytes always are. What comes in turn stays: it leaves together with
+/// its neighbours in the buffer, unless most of what the peer sends is thrown away.
 const PINNED_LIMIT: usize = 256 << 10;
 const SMALL_SEGMENT: usize = 256;
+/// One of so many received bytes is kept at least if segments in turn are not copied.
+const MAX_WASTE: usize = 4;
+/// Received bytes after which what was kept of them counts half: as many as a receive buffer holds.
+const WASTE_MEMORY: usize = 64 << 10;
 
 /// Segments far beyond the window, close to each other, after which an unreliable receiver believes
 /// that it missed what lies between. One alone may be a lie.
@@ -58,6 +63,9 @@ pub(crate) struct RecvWindow {
     ready: VecDeque<Frame>,
     ring_charge: usize,
     ready_charge: usize,
+    /// Bytes of late datagrams, and of the segments in them that were kept.
+    received: usize,
+    kept: usize,
     /// Something did not fit, and nothing was taken since.
     full: bool,
     /// Frames given up by an unreliable reader.
@@ -113,6 +121,8 @@ impl RecvWindow {
             ready: VecDeque::new(),
             ring_charge: 0,
             ready_charge: 0,
+            received: 0,
+            kept: 0,
             full: false,
             skipped: 0,
         }
@@ -160,6 +170,15 @@ impl RecvWindow {
         self.ready_charge -= charge_of(&frame);
         self.full = false;
         Some(frame)
+    }
+
+    /// A datagram came in, whatever becomes of it.
+    pub(crate) fn note_received(&mut self, bytes: usize) {
+        self.received += bytes;
+        if self.received > WASTE_MEMORY {
+            self.received /= 2;
+            self.kept /= 2;
+        }
     }
 
     pub(crate) fn insert(&mut self, now: Instant, segment: Segment) -> Insert {
@@ -249,7 +268,10 @@ impl RecvWindow {
             slot.have |= bit;
         } else {
             let small = data.len() < SMALL_SEGMENT;
-            let copies = small || self.ring_charge + self.ready_charge > PINNED_LIMIT;
+            let wasted = self.kept * MAX_WASTE < self.received;
+            let lingers = index > 0 || wasted;
+            let copies = small || lingers && self.ring_charge + self.ready_charge > PINNED_LIMIT;
+            self.kept += data.len();
             let data = if copies { Bytes::copy_from_slice(&data) } else { data };
             //= docs/spec/data.md#reassembly
             //# A receiver MUST accept the segments of a frame in any order, and join them in the order

@@ -83,8 +83,10 @@ impl Connection {
         let reliable = config.is_reliable();
         let awaits = self.send.awaits_acknowledgement();
         // However short the configured time, the path has to be given its own.
-        let repetition = self.probe_timeout(false);
-        let linger = config.linger.max(repetition * PATH_PATIENCE).min(config.idle_timeout);
+        let linger = || {
+            let repetition = self.probe_timeout(false);
+            config.linger.max(repetition * PATH_PATIENCE).min(config.idle_timeout)
+        };
         let lacks = self.recv.holds_frames() || (reliable && self.recv.has_gaps());
         //= docs/spec/data.md#hoprnet-peers
         //# In `hoprnet` an end that has finished, lacks no frame and waits for no acknowledgement
@@ -104,14 +106,14 @@ impl Connection {
         //# In reliable mode a receiver MUST end the session with an error when its peer falls
         //# silent with frames missing before its terminating frame.
         if reliable && self.recv.knows_end() && self.recv.has_gaps() {
-            return Some((linger, Some(ConnectionError::PeerClosed)));
+            return Some((linger(), Some(ConnectionError::PeerClosed)));
         }
         //= docs/spec/data.md#hoprnet-peers
         //# In `hoprnet` an end MUST end the session with an error when its peer has finished and
         //# stays silent before it acknowledged all frames with data.
         if literal && self.recv.is_finished() && awaits {
             // After its local close a deployed peer acknowledges nothing.
-            return Some((linger, Some(ConnectionError::PeerClosed)));
+            return Some((linger(), Some(ConnectionError::PeerClosed)));
         }
         let sent_all = self.finishing && self.send.is_empty();
         //= docs/spec/data.md#hoprnet-peers
@@ -119,7 +121,7 @@ impl Connection {
         //# of data MUST close without an error when its peer stays silent.
         if literal && sent_all && !lacks {
             // It closes when we do and says so once: that message may be lost.
-            return Some((linger, None));
+            return Some((linger(), None));
         }
         //= docs/spec/data.md#silence
         //# In reliable mode an end MUST end the session with an error when its peer owes

@@ -490,3 +490,28 @@ fn a_segment_that_comes_long_after_its_request_is_no_measure_of_the_path() {
         assert_eq!(victim.connection.stats().rtt.is_some(), measured, "after {late:?}");
     }
 }
+
+#[test]
+fn what_comes_in_turn_is_copied_only_from_a_peer_most_of_whose_bytes_are_thrown_away() {
+    for (rubbish, in_place) in [(0, true), (1, true), (9, false)] {
+        let mut victim = Victim::new(builder().receive_buffer(4 << 20));
+        let mut last = Bytes::new();
+        // More than may be held in place whatever happens.
+        for frame in 1..=500 {
+            for _ in 0..rubbish {
+                victim.raw(vec![0; 900].into());
+            }
+            let codec = victim.connection.config().codec();
+            let mut datagram = Vec::new();
+            let header = SegmentHeader::single(id(frame));
+            codec.encode_segment(header, &payload(900, frame), &mut datagram).unwrap();
+            last = datagram.into();
+            victim.raw(last.clone());
+        }
+        let frames = std::iter::from_fn(|| victim.connection.recv_frame());
+        let frame = frames.last().unwrap();
+        let chunk = frame.chunks().next().unwrap();
+        assert_eq!(chunk.as_ptr() == last[10..].as_ptr(), in_place, "{rubbish} of {}", rubbish + 1);
+        assert_eq!(frame.into_bytes(), last.slice(10..));
+    }
+}
