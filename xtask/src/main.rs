@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Commands of the Towline project.
 #[derive(Parser)]
@@ -47,10 +47,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Run the micro-benchmarks.
+    /// Measure what things cost; `docs/benchmarks.md` says what came out.
     Bench {
-        /// Passed on to criterion: a filter, or options such as `--save-baseline`.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        /// One benchmark instead of all
+        #[arg(value_enum)]
+        what: Option<Bench>,
+        /// Passed on: to criterion a filter, or options such as `--save-baseline`; to `loopback` its own.
+        #[arg(last = true)]
         arguments: Vec<OsString>,
     },
     /// Write `docs/protocol.md` anew, from the files in `docs/proto`.
@@ -83,7 +86,7 @@ fn main() -> ExitCode {
             conformance(["--write-vectors", "conformance/vectors"].map(OsString::from))
         }
         Task::Simulate { arguments } => simulate(arguments),
-        Task::Bench { arguments } => bench(&arguments),
+        Task::Bench { what, arguments } => bench(what, &arguments),
         Task::Docs { check } => docs::docs(&root(), check)
             .map_err(|error| Failed { step: format!("docs ({error})"), code: None }),
     };
@@ -146,14 +149,34 @@ fn test() -> Result<(), Failed> {
     run(check)
 }
 
-fn bench(arguments: &[OsString]) -> Result<(), Failed> {
-    for (package, bench) in [("towline-wire", "codec"), ("towline-data", "engine")] {
-        let mut command =
-            cargo(["bench", "--locked", "--package", package, "--bench", bench, "--"]);
+/// What is measured.
+#[derive(Clone, Copy, ValueEnum)]
+enum Bench {
+    /// Encoding and decoding of single messages
+    Codec,
+    /// Two connections in memory
+    Engine,
+    /// Sessions beside UDP and TCP
+    Loopback,
+}
+
+fn bench(what: Option<Bench>, arguments: &[OsString]) -> Result<(), Failed> {
+    for what in what.map_or(vec![Bench::Codec, Bench::Engine, Bench::Loopback], |one| vec![one]) {
+        let mut command = match what {
+            Bench::Codec => criterion("towline-wire", "codec"),
+            Bench::Engine => criterion("towline-data", "engine"),
+            Bench::Loopback => {
+                cargo(["run", "--locked", "--release", "--package", "towline-bench", "--"])
+            }
+        };
         command.args(arguments);
         run(command)?;
     }
     Ok(())
+}
+
+fn criterion(package: &str, bench: &str) -> Command {
+    cargo(["bench", "--locked", "--package", package, "--bench", bench, "--"])
 }
 
 fn cargo<const N: usize>(arguments: [&str; N]) -> Command {

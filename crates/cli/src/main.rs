@@ -18,6 +18,7 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -59,7 +60,8 @@ fn main() -> ExitCode {
         Command::Exit(args) => live(exit::run(args)),
         Command::Entry(args) => live(entry::run(args)),
         Command::Pipe(args) => live(pipe::run(args)),
-        Command::Perf(command) => live(perf::run(command)),
+        // One thread: handing frames to another costs more than it saves.
+        Command::Perf(command) => live_on(Builder::new_current_thread(), perf::run(command)),
         Command::Demo(args) => live(demo::run(args)),
     };
     match result {
@@ -77,7 +79,14 @@ fn main() -> ExitCode {
 
 /// Runs a command that talks to the network.
 fn live(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
+    live_on(Builder::new_multi_thread(), command)
+}
+
+fn live_on(
+    mut runtime: Builder,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let runtime = runtime.enable_all().build().map_err(Failure::Runtime)?;
     let result = runtime.block_on(command);
     // A thread may be stuck in reading standard input or in resolving a name: the end does not wait for it.
     runtime.shutdown_background();

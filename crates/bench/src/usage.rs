@@ -1,0 +1,21 @@
+//! What this process has used of the machine.
+
+use std::time::Duration;
+
+/// Processor time so far, of all threads; zero where the operating system does not tell.
+#[cfg(unix)]
+pub(crate) fn processor_time() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::{TimeVal, TimeValLike};
+
+    let micros =
+        |time: TimeVal| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0));
+    getrusage(UsageWho::RUSAGE_SELF)
+        .map_or(Duration::ZERO, |usage| micros(usage.user_time()) + micros(usage.system_time()))
+}
+
+/// Processor time so far, of all threads; zero where the operating system does not tell.
+#[cfg(not(unix))]
+pub(crate) fn processor_time() -> Duration {
+    Duration::ZERO
+}
