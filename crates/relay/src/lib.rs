@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`auth`] | the login: a challenge, the client's answer to it, and the relay's verdict; no I/O |
+//! | [`store`] | what a relay must not forget: queues, prekeys and chat numbers |
 //!
 //! Both dialects of [`towline_wire::relay`] share one store. An [`Address`] is a key of bytes that
 //! neither module looks into, and those of the two dialects cannot be the same.
@@ -10,5 +11,6 @@
 mod address;
 
 pub mod auth;
+pub mod store;
 
 pub use address::{Address, Device, DeviceTooLong, Owner};
