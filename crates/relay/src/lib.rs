@@ -1,0 +1,16 @@
+//! The message relay: who logs in, and what is kept for whom.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`auth`] | the login: a challenge, the client's answer to it, and the relay's verdict; no I/O |
+//! | [`store`] | what a relay must not forget: queues, prekeys and chat numbers |
+//!
+//! Both dialects of [`towline_wire::relay`] share one store. An [`Address`] is a key of bytes that
+//! neither module looks into, and those of the two dialects cannot be the same.
+
+mod address;
+
+pub mod auth;
+pub mod store;
+
+pub use address::{Address, Device, DeviceTooLong, Owner};
