@@ -158,16 +158,20 @@ enum Bench {
     Engine,
     /// Sessions beside UDP and TCP
     Loopback,
+    /// The store of the message relay, beside an fsync
+    Store,
 }
 
 fn bench(what: Option<Bench>, arguments: &[OsString]) -> Result<(), Failed> {
-    for what in what.map_or(vec![Bench::Codec, Bench::Engine, Bench::Loopback], |one| vec![one]) {
+    let chosen = what.as_ref().map_or(Bench::value_variants(), std::slice::from_ref);
+    for what in chosen {
         let mut command = match what {
             Bench::Codec => criterion("towline-wire", "codec"),
             Bench::Engine => criterion("towline-data", "engine"),
             Bench::Loopback => {
                 cargo(["run", "--locked", "--release", "--package", "towline-bench", "--"])
             }
+            Bench::Store => criterion("towline-relay", "store"),
         };
         command.args(arguments);
         run(command)?;
