@@ -158,7 +158,7 @@ enum Bench {
     Engine,
     /// Sessions beside UDP and TCP
     Loopback,
-    /// The store of the message relay, beside an fsync
+    /// The store of the message relay, beside an fdatasync
     Store,
 }
 

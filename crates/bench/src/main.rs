@@ -52,7 +52,8 @@ struct Contender {
 struct Carried {
     /// Bytes that arrived.
     bytes: u64,
-    /// From the first that was sent to the last that arrived.
+    /// From the beginning, with sockets to open and a handshake where there is one, to the last that
+    /// arrived.
     time: Duration,
 }
 

@@ -11,6 +11,8 @@ use crate::{Carried, DATAGRAM, Failure, both_ends, runtime};
 
 /// Datagrams in a call with offload.
 const RUN: usize = 64;
+/// An answer that takes longer got lost.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// After this long without a datagram all have arrived that will.
 const SILENCE: Duration = Duration::from_millis(200);
 
@@ -28,7 +30,7 @@ pub(crate) fn carry_in_runs(bytes: u64) -> Result<Carried, Failure> {
                 loop {
                     match tokio::time::timeout(SILENCE, receiver.recv(&mut runs)).await {
                         Ok(result) => result?,
-                        Err(_) if arrived == 0 => continue,
+                        Err(_) if arrived == 0 && began.elapsed() < PATIENCE => continue,
                         Err(_) => return Ok(Carried { bytes: arrived, time: last - began }),
                     };
                     arrived += runs.drain(..).map(|run| run.contents.len() as u64).sum::<u64>();
@@ -66,10 +68,12 @@ pub(crate) fn carry_one_by_one(bytes: u64) -> Result<Carried, Failure> {
             loop {
                 match there.recv(&mut buffer) {
                     Ok(length) => arrived += length as u64,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock && arrived > 0 => {
-                        return Ok(Carried { bytes: arrived, time: last - began });
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        if arrived > 0 || began.elapsed() > PATIENCE {
+                            return Ok(Carried { bytes: arrived, time: last - began });
+                        }
+                        continue;
                     }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                     Err(error) => return Err(error.into()),
                 }
                 last = Instant::now();
@@ -90,6 +94,7 @@ pub(crate) fn ask(requests: u32) -> Result<Vec<Duration>, Failure> {
     let there = UdpSocket::bind("127.0.0.1:0")?;
     let destination = there.local_addr()?;
     let mut times = Vec::new();
+    there.set_read_timeout(Some(PATIENCE))?;
     both_ends(
         || {
             let mut message = [0; 100];
@@ -102,6 +107,7 @@ pub(crate) fn ask(requests: u32) -> Result<Vec<Duration>, Failure> {
         || {
             let here = UdpSocket::bind("127.0.0.1:0")?;
             here.connect(destination)?;
+            here.set_read_timeout(Some(PATIENCE))?;
             let mut message = [0xa5; 100];
             for _ in 0..requests {
                 let asked = Instant::now();

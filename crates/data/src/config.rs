@@ -239,7 +239,8 @@ impl ConfigBuilder {
     /// frames of eight segments if that is more, so that a reader can stop its peer without losing anything.
     ///
     /// The frame that all others wait for is taken although the buffer is full: a peer that sets out to do
-    /// so can make an end keep half as much again and two longest frames.
+    /// so can make an end keep half as much again and two longest frames. Up to 256 KiB of it may each hold
+    /// on to more memory, where the transport receives many datagrams into one buffer.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.receive_buffer = Some(bytes);
         self

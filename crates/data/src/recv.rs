@@ -23,8 +23,8 @@ pub(crate) const SEGMENT_CHARGE: usize = 64;
 
 /// Up to this many buffered bytes, segments stay in the datagrams that brought them. A peer may make a
 /// small segment pin a large receive buffer, so what is buffered beyond is copied to its own size, and
-/// segments below [`SMALL_SEGMENT`] bytes always are. What comes in turn stays: it leaves together with
-/// its neighbours in the buffer, unless most of what the peer sends is thrown away.
+/// segments below [`SMALL_SEGMENT`] bytes always are. What comes in turn, to a reader that keeps up, stays:
+/// it leaves together with its neighbours in the buffer, unless most of what the peer sends is thrown away.
 const PINNED_LIMIT: usize = 256 << 10;
 const SMALL_SEGMENT: usize = 256;
 /// One of so many received bytes is kept at least if segments in turn are not copied.
@@ -269,7 +269,7 @@ impl RecvWindow {
         } else {
             let small = data.len() < SMALL_SEGMENT;
             let wasted = self.kept * MAX_WASTE < self.received;
-            let lingers = index > 0 || wasted;
+            let lingers = index > 0 || wasted || self.ready_charge > PINNED_LIMIT;
             let copies = small || lingers && self.ring_charge + self.ready_charge > PINNED_LIMIT;
             self.kept += data.len();
             let data = if copies { Bytes::copy_from_slice(&data) } else { data };

@@ -64,7 +64,8 @@ impl TryFrom<Bytes> for Device {
 
     fn try_from(bytes: Bytes) -> Result<Self, DeviceTooLong> {
         match bytes.len() {
-            0..=Self::MAX_LEN => Ok(Self(bytes)),
+            // It outlives the message that it came in.
+            0..=Self::MAX_LEN => Ok(Self(Bytes::copy_from_slice(&bytes))),
             len => Err(DeviceTooLong(len)),
         }
     }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use std::{env, thread};
 
@@ -26,6 +26,8 @@ use towline_wire::relay::UserId;
 
 const ROUNDS: u64 = 10;
 const SENDERS: u8 = 16;
+/// A child that has answered nothing after this long never will.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Where the child's store is, and which round it is.
 const CHILD: &str = "TOWLINE_CRASH_CHILD";
 const ROUND: &str = "TOWLINE_CRASH_ROUND";
@@ -108,13 +110,16 @@ fn round(path: &Path, round: u64, life: Duration, answers: &mut Answers) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let first = lines.next().unwrap();
-    let reader = thread::spawn(move || lines.collect::<Vec<_>>());
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        stderr.lines().map(Result::unwrap).try_for_each(|line| sender.send(line))
+    });
+    let first = lines.recv_timeout(PATIENCE);
     thread::sleep(life);
     child.kill().unwrap();
     assert!(!child.wait().unwrap().success());
-    for line in [first].into_iter().chain(reader.join().unwrap()) {
+    for line in [first.unwrap()].into_iter().chain(lines) {
         let (what, rest) = line.split_once(' ').unwrap();
         let (label_text, position) = rest.rsplit_once(' ').unwrap();
         let (label, position) = (label(label_text.as_bytes()), Position(position.parse().unwrap()));

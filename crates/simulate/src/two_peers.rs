@@ -207,7 +207,8 @@ impl Pair {
         false
     }
 
-    /// Aborts what waits for a frame whose id was never sent, but for a bit that changed on the way.
+    /// Aborts what has not ended where bits changed on the way and nothing noticed: an end may wait for a
+    /// frame whose id was never sent.
     fn abandon_waiting(&mut self) {
         for (peer, aborted) in self.peers.iter_mut().zip(&mut self.excuses.aborted) {
             if !peer.connection.is_closed() {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use towline_netsim::{Link, LinkConfig};
 
 /// Datagrams of which no share says anything.
-const FEW: u64 = 10;
+const FEW: u64 = 20;
 
 /// Datagrams that were sent, and those of them that got lost.
 #[derive(Clone, Copy, Debug, Default)]

@@ -48,7 +48,7 @@ pub(crate) struct Patience {
     pub(crate) tail: Duration,
     /// Between the two requests of a pair.
     pub(crate) repeat: Duration,
-    /// After the first of them.
+    /// After the second of them; what takes longer from the first measures nothing.
     pub(crate) answer: Duration,
 }
 

@@ -8,8 +8,8 @@
 //!   nobody.
 //! - The file is in WAL mode with `synchronous = FULL`: a commit returns after an fsync of the log. Beside
 //!   the file stand `-wal` and `-shm`; whoever copies a file that is in use needs [`Sqlite::backup`].
-//! - A panic in a thread ends it. All who wait for it get [`Failure::Closed`], and so does everybody
-//!   after them: what is in memory is not trusted any more, what is on the disk is whole.
+//! - A panic in a thread ends it. All who wait for it get [`Failure::Closed`], and so does whoever comes to it
+//!   later: the store is to be opened anew. What is on the disk is whole.
 //! - The file does not shrink. Room that becomes free is used again.
 
 mod backup;
@@ -117,7 +117,7 @@ pub enum OpenError {
 
 /// A store in one file.
 ///
-/// Dropping it waits until all that was asked of it is done.
+/// Dropping it waits until all that was asked of it is done, but for copies.
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
@@ -131,7 +131,8 @@ impl Sqlite {
     /// Opens a file, or makes a new one. It blocks while the disk works.
     ///
     /// # Errors
-    /// [`OpenError`]; a file that is there already is then as it was.
+    /// [`OpenError`]; a file that is [foreign](OpenError::Foreign) or [newer](OpenError::Newer) is then as it
+    /// was.
     pub fn open(path: impl AsRef<Path>, config: &Config) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let writer = Writer::start(schema::open(path)?, config.max_batch)?;
@@ -143,8 +144,11 @@ impl Sqlite {
     /// Writes all that is in the store to a new file, as it is at one moment. The store goes on meanwhile;
     /// its log grows until the copy is done.
     ///
+    /// The copy gives its next message a position far beyond any that the store will have given in the
+    /// meantime: who opens it in place of the store gives none twice.
+    ///
     /// # Errors
-    /// [`BackupError`]; there is no new file then.
+    /// [`BackupError`]; there is no new file then, unless the copying thread has panicked.
     pub async fn backup(&self, to: impl Into<PathBuf>) -> Result<(), BackupError> {
         backup::run(self.path.clone(), to.into()).await
     }

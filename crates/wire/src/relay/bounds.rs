@@ -94,17 +94,16 @@ impl Bounds {
         while !message.is_empty() {
             *left = left.checked_sub(1).ok_or(Excess::TooManyFields)?;
             let (tag, wire_type) = decode_key(&mut message)?;
+            let mut rest = message;
+            // Fails if the field ends beyond the message that it is in. The derived decoders would read on
+            // there, and complain afterwards.
+            skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
             if wire_type == WireType::LengthDelimited && (self.has_lists)(parent, tag) {
-                let length = decode_varint(&mut message)?;
-                let inside =
-                    usize::try_from(length).ok().and_then(|at| message.split_at_checked(at));
-                // A field that ends beyond the message is for the decoder to refuse.
-                let Some((inside, rest)) = inside else { return Ok(()) };
+                decode_varint(&mut message)?;
+                let inside = &message[..message.len() - rest.len()];
                 self.count(inside, tag, left)?;
-                message = rest;
-            } else {
-                skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
             }
+            message = rest;
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ use tokio::sync::oneshot;
 
 use super::{OpenError, schema};
 
+/// Positions that a store may give after a copy was made, and the copy in its place does not give again.
+const AHEAD: i64 = 1 << 32;
+
 /// How long to wait for another process that holds the file.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -62,6 +65,7 @@ fn fill(source: &Connection, to: &Path) -> Result<(), BackupError> {
         }
     }
     drop(backup);
+    copy.execute("UPDATE next SET position = position + ?", [AHEAD])?;
     copy.close().map_err(|(_, error)| error)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::store::{
 };
 use crate::{Address, Device, Owner};
 
-/// The most messages that one operation takes out for their age, and the most empty queues.
+/// The most messages that one operation takes out for their age.
 const MAX_EXPIRED: usize = 1024;
 
 pub(super) const ACKNOWLEDGE: &str =
@@ -20,6 +20,7 @@ pub(super) const ACKNOWLEDGE: &str =
 pub(super) const OLDEST: &str = "
     SELECT position, queue, length(body) FROM messages WHERE since < ?
     ORDER BY since, position LIMIT ?";
+const DROP_EMPTY: &str = "DELETE FROM queues WHERE id = ? AND count = 0";
 pub(super) const TAKE: &str = "
     DELETE FROM prekeys WHERE id = (SELECT max(id) FROM prekeys WHERE device = ?) RETURNING key";
 pub(super) const TAKEN: &str = "SELECT 1 FROM numbers WHERE number = ? OR short = ?";
@@ -134,12 +135,10 @@ impl<'c> Batch<'c> {
             delete.execute([position])?;
             shrink.execute([length, queue])?;
         }
-        // Anybody can have a queue made for any address; those that are empty need not stay.
-        self.transaction
-            .prepare_cached(
-                "DELETE FROM queues WHERE id IN (SELECT id FROM queues WHERE count = 0 LIMIT ?)",
-            )?
-            .execute([limit])?;
+        let mut drop_empty = self.transaction.prepare_cached(DROP_EMPTY)?;
+        for &(_, queue, _) in &expired {
+            drop_empty.execute([queue])?;
+        }
         Ok(expired.len() as u64)
     }
 
@@ -274,10 +273,14 @@ impl<'c> Batch<'c> {
         let mut update = self
             .transaction
             .prepare_cached("UPDATE queues SET count = ?, bytes = ? WHERE id = ?")?;
+        let mut drop_empty = self.transaction.prepare_cached(DROP_EMPTY)?;
         for queue in self.queues.values().filter(|queue| queue.changed) {
             update.execute(params![integer(queue.count), integer(queue.bytes), queue.id])?;
+            if queue.count == 0 {
+                drop_empty.execute([queue.id])?;
+            }
         }
-        drop(update);
+        drop((update, drop_empty));
         self.queues.clear();
         Ok(())
     }

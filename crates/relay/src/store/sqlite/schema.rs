@@ -23,6 +23,7 @@ const LOG_PAGES: i64 = 4096;
 /// What the writing connection keeps in memory, in KiB; SQLite takes negative numbers for that.
 const CACHE: i64 = -32 * 1024;
 
+// A queue without messages has no row: anybody can have one made for any address.
 // `messages.position` is the rowid: new messages go to the end of the table, and the index of a queue,
 // which ends with the rowid, has a queue's messages in order.
 const TABLES: &str = "

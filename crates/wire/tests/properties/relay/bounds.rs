@@ -218,3 +218,17 @@ fn prekeys_are_not_copied() {
     let Some(deployed::Payload::PreKeys(keys)) = message.payload else { panic!("prekeys") };
     assert_eq!(keys.pre_keys[0].one_time_pre_key.as_ptr(), wire[wire.len() - 4..].as_ptr());
 }
+
+/// The derived decoders read on behind the end of a field as long as there are bytes, and complain
+/// afterwards: what is counted has to be refused there.
+#[test]
+fn a_field_that_ends_beyond_the_one_it_is_in_is_refused_before_the_entries_behind_it() {
+    let mut inside = Vec::new();
+    encode_varint(u64::from(1_u32 << 3 | 2), &mut inside);
+    // Beyond its parent, and within the message.
+    encode_varint(20_000, &mut inside);
+    let mut message = nested(10, &inside);
+    message.extend(nested(1, b"").repeat(10_000));
+    let error = deployed::Message::decode(message.into()).unwrap_err();
+    assert!(error.to_string().contains("underflow"), "{error}");
+}
