@@ -36,7 +36,8 @@ async fn what_a_reader_does_not_read_is_bounded_by_its_settings() {
     let (mut ours, theirs) = pair.session().await;
     fill(&mut ours, &[7; 10_000]).await;
     let stats = theirs.stats().await.unwrap();
-    assert!(stats.receive_buffered <= 220_000, "{} bytes", stats.receive_buffered);
+    // Half as much again, and two frames: see `receive_buffer`.
+    assert!(stats.receive_buffered <= 320_000, "{} bytes", stats.receive_buffered);
 }
 
 #[tokio::test(start_paused = true)]
