@@ -142,6 +142,12 @@ impl Connection {
         Self { prefix: Some(tag.to_bytes()), ..Self::new(config, now) }
     }
 
+    /// Lets another controller than the default decide, to compare the two.
+    #[cfg(test)]
+    pub(crate) fn controlled_by(self, controller: impl Controller + 'static) -> Self {
+        Self { controller: Box::new(controller), ..self }
+    }
+
     /// The connection's settings.
     #[must_use]
     pub fn config(&self) -> &Config {

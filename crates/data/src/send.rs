@@ -340,7 +340,8 @@ impl SendWindow {
     }
 
     /// Marks what the peer misses for sending again, unless it cannot know yet: no frame is answered
-    /// within `min` of its first transmission, and no segment again within `again`.
+    /// within `min` of its first transmission, and no segment again within `again`. What was lost twice
+    /// goes out twice, and on an `idle` path whatever was lost.
     pub(crate) fn request(
         &mut self,
         now: Instant,
@@ -348,6 +349,7 @@ impl SendWindow {
         missing: MissingSegments,
         min: Duration,
         again: Duration,
+        idle: bool,
     ) -> Requested {
         // What was acknowledged long ago was known, too.
         let mut result = Requested { known: true, ..Requested::default() };
@@ -395,10 +397,10 @@ impl SendWindow {
         frame.retransmissions += 1;
         result.retransmissions = frame.retransmissions;
         //= docs/spec/data.md#answering-requests
-        //# A sender MUST NOT answer with two copies of a segment that it sends again for the first
-        //# time.
+        //# A sender whose frames wait for the path MUST NOT answer with two copies of a segment that
+        //# it sends again for the first time.
         if self.copies {
-            frame.copies |= wanted & frame.repaired;
+            frame.copies |= if idle { wanted } else { wanted & frame.repaired };
         }
         self.mark(at, wanted);
         result

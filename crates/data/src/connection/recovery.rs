@@ -87,8 +87,10 @@ impl Connection {
             None => (MIN_REORDER_TIME, self.rtt.smoothed()),
         };
         let mut lost = 0;
+        // A path on which there is room for a second copy of everything, at least for now.
+        let idle = !self.send.has_pending() && self.send.in_flight < self.controller.window() / 3;
         for entry in request.entries() {
-            let result = self.send.request(now, entry.frame_id, entry.missing, min, again);
+            let result = self.send.request(now, entry.frame_id, entry.missing, min, again, idle);
             if !result.known {
                 self.stats.unexpected += 1;
             }

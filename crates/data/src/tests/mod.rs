@@ -17,11 +17,13 @@
 mod pair;
 mod random;
 
+mod delay;
 mod deployed;
 mod ending;
 mod fixed;
 mod hostile;
 mod law;
+mod loss_based;
 mod matrix;
 mod model;
 mod recovery;
