@@ -3,14 +3,16 @@
 //! | module | job |
 //! |---|---|
 //! | [`auth`] | the login: a challenge, the client's answer to it, and the relay's verdict; no I/O |
+//! | [`dialect`] | frames to and from what clients ask and are told, the same in both dialects; no I/O |
 //! | [`store`] | what a relay must not forget: queues, prekeys and chat numbers |
 //!
 //! Both dialects of [`towline_wire::relay`] share one store. An [`Address`] is a key of bytes that
-//! neither module looks into, and those of the two dialects cannot be the same.
+//! no module looks into, and those of the two dialects cannot be the same.
 
 mod address;
 
 pub mod auth;
+pub mod dialect;
 pub mod store;
 
 pub use address::{Address, Device, DeviceTooLong, Owner};
