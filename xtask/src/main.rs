@@ -52,7 +52,8 @@ enum Task {
         /// One benchmark instead of all
         #[arg(value_enum)]
         what: Option<Bench>,
-        /// Passed on: to criterion a filter, or options such as `--save-baseline`; to `loopback` its own.
+        /// Passed on: to criterion a filter, or options such as `--save-baseline`; to `loopback` and
+        /// `scale` their own.
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
@@ -158,6 +159,8 @@ enum Bench {
     Engine,
     /// Sessions beside UDP and TCP
     Loopback,
+    /// Sessions by the thousand
+    Scale,
     /// The store of the message relay, beside an fdatasync
     Store,
 }
@@ -168,15 +171,18 @@ fn bench(what: Option<Bench>, arguments: &[OsString]) -> Result<(), Failed> {
         let mut command = match what {
             Bench::Codec => criterion("towline-wire", "codec"),
             Bench::Engine => criterion("towline-data", "engine"),
-            Bench::Loopback => {
-                cargo(["run", "--locked", "--release", "--package", "towline-bench", "--"])
-            }
+            Bench::Loopback => over_loopback("loopback"),
+            Bench::Scale => over_loopback("scale"),
             Bench::Store => criterion("towline-relay", "store"),
         };
         command.args(arguments);
         run(command)?;
     }
     Ok(())
+}
+
+fn over_loopback(what: &str) -> Command {
+    cargo(["run", "--locked", "--release", "--package", "towline-bench", "--", what])
 }
 
 fn criterion(package: &str, bench: &str) -> Command {

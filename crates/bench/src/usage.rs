@@ -19,3 +19,12 @@ pub(crate) fn processor_time() -> Duration {
 pub(crate) fn processor_time() -> Duration {
     Duration::ZERO
 }
+
+/// Bytes of memory in use; zero where the operating system does not tell.
+pub(crate) fn resident_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kibibytes = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?.strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    kibibytes.unwrap_or(0) * 1024
+}

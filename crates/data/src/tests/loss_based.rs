@@ -1,5 +1,5 @@
 //! Controllers that take every loss for congestion, to compare the default with: Reno (RFC 5681) and CUBIC
-//! (RFC 9438). They are not offered to anybody: `speed.txt` says why.
+//! (RFC 9438). They are not offered to anybody: `docs/benchmarks.md` says why.
 
 use std::time::{Duration, Instant};
 

@@ -11,6 +11,7 @@
 //! | `fixed` | does the fixed timing follow the letter? |
 //! | `hostile` | what can a peer do that means harm? |
 //! | `speed` | is the rate what the path allows, fair, and the queue short? |
+//! | `delay` | do messages arrive soon although some are lost? |
 //! | `model` | does the receive window agree with a simple model of it? |
 //! | `deployed` | do peers of the deployed implementation get what they can bear? |
 
