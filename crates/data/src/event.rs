@@ -16,7 +16,8 @@ pub enum Event {
     Finished,
     /// Both directions are over, or the session ended with an error.
     Closed {
-        /// Why, unless both sides finished.
+        /// Why, unless both sides finished. [`Finished`](Event::Finished) has not come before if the peer, having
+        /// finished, fell silent and our terminating frame is all that it has not acknowledged.
         error: Option<ConnectionError>,
     },
     /// The connection has nothing left to do and can be dropped.

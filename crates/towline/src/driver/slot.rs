@@ -298,6 +298,8 @@ impl<A: Address> Slot<A> {
             match event {
                 Event::Finished => self.note_finished(),
                 Event::Closed { error: Some(error) } => self.shared.set_error(error.into()),
+                // A peer that has finished and gone need not have said that it knows of our end.
+                Event::Closed { error: None } if !self.finished => self.note_finished(),
                 Event::DialectMismatch { likely } => {
                     tracing::warn!(peer = %self.peer, %likely, "the peer seems to speak another dialect");
                 }

@@ -58,6 +58,21 @@ async fn shutdown_waits_until_the_peer_has_everything() {
     assert_eq!(received, b"delayed");
 }
 
+/// The peer has finished, has everything that was written, and is gone: all that lacks is that it says so.
+#[tokio::test(start_paused = true)]
+async fn shutdown_succeeds_although_the_last_acknowledgement_is_lost() {
+    let (mut pair, control) = Pair::impaired(&LinkConfig::default(), 1);
+    let (mut ours, mut theirs) = pair.session().await;
+    ours.write_all(b"arrived").await.unwrap();
+    theirs.read_exact(&mut [0; 7]).await.unwrap();
+    theirs.shutdown().await.unwrap();
+    assert_eq!(ours.read(&mut [0]).await.unwrap(), 0);
+    tokio::time::sleep(SECOND).await;
+    control.set_outgoing(dead()).unwrap();
+    control.set_incoming(dead()).unwrap();
+    timeout(SOON, ours.shutdown()).await.unwrap().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn shutdown_may_be_repeated() {
     let mut pair = Pair::new();
