@@ -1,7 +1,6 @@
 //! Many sessions between two endpoints: what it takes to set them up, to keep them while nothing happens, and to
 //! send over all of them at once.
 
-use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +8,11 @@ use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use towline::start::Rate;
-use towline::{Endpoint, Mtu, Session, SessionOptions, Target};
+use towline::{EndpointBuilder, Session, SessionOptions, Target};
 
+use crate::sessions::{between_endpoints, endpoint};
 use crate::usage::{processor_time, resident_memory};
-use crate::{DATAGRAM, Failure, both_ends, median, runtime};
+use crate::{DATAGRAM, Failure, median};
 
 /// Requests for a session that wait for their answer at once.
 const REQUESTS: usize = 256;
@@ -82,7 +82,7 @@ fn keep(sessions: u32, time: Duration) -> Result<Kept, Failure> {
     let (tell, kept) = mpsc::channel();
     with_sessions(
         sessions,
-        async |_, sessions| {
+        async |sessions| {
             // Until the other end is gone.
             let ends = sessions.into_iter().map(async |mut session| session.recv_frame().await);
             ends.collect::<FuturesUnordered<_>>().for_each(async |_| ()).await;
@@ -119,7 +119,7 @@ fn carry(sessions: u32, bytes: u64) -> Result<Cost, Failure> {
     let (tell, cost) = mpsc::channel();
     with_sessions(
         sessions,
-        async |_, sessions| {
+        async |sessions| {
             let ends = sessions.into_iter().map(async |mut session| -> Result<(), Failure> {
                 while let Some(frame) = session.recv_frame().await? {
                     drop(frame);
@@ -175,58 +175,41 @@ struct Began {
     processor: Duration,
 }
 
-/// Sessions between two endpoints, each with a thread of its own.
+/// Sessions between two endpoints.
 fn with_sessions(
     count: u32,
-    there: impl AsyncFnOnce(Began, Vec<Session>) -> Result<(), Failure> + Send,
+    there: impl AsyncFnOnce(Vec<Session>) -> Result<(), Failure> + Send,
     here: impl AsyncFnOnce(Began, Vec<Session>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let (tell, address) = mpsc::channel();
-    let began = || Began { time: Instant::now(), processor: processor_time() };
-    both_ends(
-        move || {
-            runtime()?.block_on(async {
-                let exit = bind()?;
-                let mut listener = exit.listen()?;
-                tell.send(exit.local_address())?;
-                let mut sessions = Vec::new();
-                while sessions.len() < count as usize {
-                    let incoming =
-                        listener.next_incoming().await.ok_or("the listener has ended")?;
-                    sessions.push(incoming.accept().await?);
-                }
-                there(began(), sessions).await?;
-                exit.wait_idle().await;
-                Ok(())
-            })
+    between_endpoints(
+        open_endpoint,
+        async move |mut listener| {
+            let mut sessions = Vec::new();
+            while sessions.len() < count as usize {
+                let incoming = listener.next_incoming().await.ok_or("the listener has ended")?;
+                sessions.push(incoming.accept().await?);
+            }
+            there(sessions).await
         },
-        move || {
-            let address = address.recv()?;
-            runtime()?.block_on(async {
-                let entry = bind()?;
-                let began = began();
-                let target = &Target::tcp("bench.example", 7);
-                let requests = (0..count)
-                    .map(|_| entry.connect_with(address, target, SessionOptions::reliable()));
-                let mut requests = futures::stream::iter(requests).buffer_unordered(REQUESTS);
-                let mut sessions = Vec::new();
-                while let Some(session) = requests.next().await {
-                    sessions.push(session?);
-                }
-                here(began, sessions).await?;
-                entry.wait_idle().await;
-                Ok(())
-            })
+        async move |entry, address| {
+            let began = Began { time: Instant::now(), processor: processor_time() };
+            let target = &Target::tcp("bench.example", 7);
+            let requests =
+                (0..count).map(|_| entry.connect_with(address, target, SessionOptions::reliable()));
+            let mut requests = futures::stream::iter(requests).buffer_unordered(REQUESTS);
+            let mut sessions = Vec::new();
+            while let Some(session) = requests.next().await {
+                sessions.push(session?);
+            }
+            here(began, sessions).await
         },
     )
 }
 
 /// An endpoint that lets one peer ask for as many sessions as it likes.
-fn bind() -> Result<Endpoint, Failure> {
-    let address: SocketAddr = "127.0.0.1:0".parse()?;
+fn open_endpoint() -> Result<EndpointBuilder, Failure> {
     let any = Rate { burst: 1_000_000, refill: Duration::from_micros(1) };
-    let endpoint = Endpoint::builder().mtu(Mtu::new(DATAGRAM - 8)?).start(move |start| {
+    Ok(endpoint()?.start(move |start| {
         start.request_rate(any).peer_request_rate(any).max_sessions(100_000).max_remembered(100_000)
-    });
-    Ok(endpoint.bind(address)?)
+    }))
 }

@@ -1,11 +1,11 @@
 //! Sessions of this project, as an application uses them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use towline::{Endpoint, Mtu, Session, SessionOptions, Target};
+use towline::{Endpoint, EndpointBuilder, Listener, Mtu, Session, SessionOptions, Target};
 
 use crate::{Carried, DATAGRAM, Failure, both_ends, runtime};
 
@@ -93,21 +93,40 @@ async fn send(session: &mut Session, bytes: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A session between two endpoints, each with a thread of its own.
+/// A session between two endpoints.
 fn with_session<T: Send>(
     options: SessionOptions,
     there: impl AsyncFnOnce(Session) -> Result<T, Failure> + Send,
     here: impl AsyncFnOnce(Session) -> Result<(), Failure>,
 ) -> Result<T, Failure> {
+    between_endpoints(
+        endpoint,
+        async move |mut listener| {
+            let incoming = listener.next_incoming().await.ok_or("nobody came")?;
+            there(incoming.accept().await?).await
+        },
+        async move |entry, address| {
+            let target = Target::tcp("bench.example", 7);
+            here(entry.connect_with(address, &target, options).await?).await
+        },
+    )
+}
+
+/// Runs two endpoints, each in a thread of its own, until both have no session left.
+pub(crate) fn between_endpoints<T: Send>(
+    endpoint: fn() -> Result<EndpointBuilder, Failure>,
+    there: impl AsyncFnOnce(Listener) -> Result<T, Failure> + Send,
+    here: impl AsyncFnOnce(&Endpoint, SocketAddr) -> Result<(), Failure>,
+) -> Result<T, Failure> {
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (tell, address) = mpsc::channel();
     both_ends(
         move || {
             runtime()?.block_on(async {
-                let exit = bind()?;
-                let mut listener = exit.listen()?;
+                let exit = endpoint()?.bind(any_port)?;
+                let listener = exit.listen()?;
                 tell.send(exit.local_address())?;
-                let incoming = listener.next_incoming().await.ok_or("nobody came")?;
-                let result = there(incoming.accept().await?).await;
+                let result = there(listener).await;
                 exit.wait_idle().await;
                 result
             })
@@ -115,9 +134,8 @@ fn with_session<T: Send>(
         move || {
             let address = address.recv()?;
             runtime()?.block_on(async {
-                let entry = bind()?;
-                let target = Target::tcp("bench.example", 7);
-                here(entry.connect_with(address, &target, options).await?).await?;
+                let entry = endpoint()?.bind(any_port)?;
+                here(&entry, address).await?;
                 entry.wait_idle().await;
                 Ok(())
             })
@@ -126,8 +144,6 @@ fn with_session<T: Send>(
 }
 
 /// Datagrams of [`DATAGRAM`] bytes, the tag among them.
-fn bind() -> Result<Endpoint, Failure> {
-    let mtu = Mtu::new(DATAGRAM - 8)?;
-    let address: SocketAddr = "127.0.0.1:0".parse()?;
-    Ok(Endpoint::builder().mtu(mtu).bind(address)?)
+pub(crate) fn endpoint() -> Result<EndpointBuilder, Failure> {
+    Ok(Endpoint::builder().mtu(Mtu::new(DATAGRAM - 8)?))
 }

@@ -341,7 +341,8 @@ fn scenarios() -> Vec<Scenario> {
         (0.1, 0.87, 16.0),
         (0.2, 0.74, 30.0),
     ] {
-        let floors = Floors { goodput, offered: 1.1, start, queue: 0.35, back: 0.01, ..ANY };
+        let floors =
+            Floors { goodput, offered: 1.1, start, queue: 0.35, fairness: 0.99, back: 0.01, ..ANY };
         all.push(Scenario { floors, ..Scenario::random_loss(share) });
     }
     let bulk =
