@@ -222,6 +222,7 @@ where
         // The handshake sends little. Behind sessions that fill the transport it would never get to it.
         progress |= self.serve_handshake(cx, now)?;
         progress |= self.serve_sessions(cx, now)?;
+        self.outbox.flush(cx)?;
         Ok(progress)
     }
 

@@ -1,15 +1,18 @@
 //! Messages on their way into the driver's buffer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use towline_wire::Tag;
 use towline_wire::data::{FrameId, MAX_REQUESTABLE_SEGMENTS, SegmentHeader};
 
 use super::ending::FAREWELL_SPACING;
-use super::recovery::MIN_REORDER_TIME;
 use super::{Connection, State};
 use crate::event::Transmit;
 use crate::timer::Timer;
+
+/// No frame is worth sending faster than one in this time if the path is not known to carry more: sessions
+/// by the thousand share a short path, and what each of them insists on adds up.
+const LEAST_PERIOD: Duration = Duration::from_millis(20);
 
 impl Connection {
     pub(super) fn transmit_acknowledgement(
@@ -71,11 +74,12 @@ impl Connection {
         Some(Transmit { datagrams: 1, segment_size: buf.len() - start })
     }
 
-    /// Eight segments, the frame that can be requested whole, in a round trip; bytes per second.
+    /// Eight segments, the frame that can be requested whole, in a round trip, or in [`LEAST_PERIOD`] if that
+    /// is longer; bytes per second.
     fn least_rate(&self) -> u64 {
         let frame = self.config.codec.max_message_len() * usize::from(MAX_REQUESTABLE_SEGMENTS);
-        let round_trip = self.rtt.smoothed().max(MIN_REORDER_TIME);
-        (frame as f64 / round_trip.as_secs_f64()) as u64
+        let period = self.rtt.smoothed().max(LEAST_PERIOD);
+        (frame as f64 / period.as_secs_f64()) as u64
     }
 
     pub(super) fn transmit_segments(

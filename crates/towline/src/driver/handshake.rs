@@ -265,6 +265,7 @@ where
     ) -> io::Result<()> {
         let Self { outbox, settings, .. } = self;
         outbox.send(cx, peer, |buffer| {
+            let start = buffer.len();
             //= docs/spec/framing.md#tag-ranges
             //# A sender MUST put every message of the Start protocol under tag 1.
             if settings.framing == Framing::Tagged {
@@ -274,7 +275,7 @@ where
                 buffer.extend_from_slice(&Tag::START.to_bytes());
             }
             message.encode(settings.dialect, buffer).ok()?;
-            Some(buffer.len())
+            Some(buffer.len() - start)
         })?;
         Ok(())
     }

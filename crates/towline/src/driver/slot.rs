@@ -278,7 +278,7 @@ impl<A: Address> Slot<A> {
             if outbox.is_blocked() {
                 return Ok(sent);
             }
-            let max = outbox.max_batch(size);
+            let max = outbox.room(self.peer, size);
             let connection = &mut self.connection;
             let any = outbox.send(cx, self.peer, |buffer| {
                 connection.poll_transmit(now, max, buffer).map(|transmit| transmit.segment_size)
