@@ -114,7 +114,7 @@ impl Connection {
             }
         }
         if let Some(rate) = rate {
-            // However little was delivered of late, recovery goes on at a frame a round trip.
+            // However little was delivered of late, recovery goes on.
             let rate = rate.max(self.least_rate());
             let paced = self.pacer.budget(now, rate);
             if paced == 0 {

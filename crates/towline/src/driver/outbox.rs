@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll};
 
-use towline_transport::{DatagramSender, Transmit};
+use towline_transport::{Address, DatagramSender, Transmit};
 
 /// Bytes at the front of the buffer that have been sent, and are cut off when there are so many.
 const MAX_SENT: usize = 1 << 16;
@@ -27,9 +27,16 @@ struct Run<A> {
     len: usize,
 }
 
-impl<A> Run<A> {
+impl<A: Address> Run<A> {
     fn datagrams(&self) -> usize {
         self.len.div_ceil(self.segment_size)
+    }
+
+    /// Whether datagrams of this size may follow. Only whole ones of one size do: what a network does to one,
+    /// it does to all of them.
+    fn takes(&self, destination: A, segment_size: usize) -> bool {
+        (self.destination, self.segment_size) == (destination, segment_size)
+            && self.len.is_multiple_of(segment_size)
     }
 }
 
@@ -51,7 +58,7 @@ impl<S: DatagramSender> Outbox<S> {
     pub(super) fn room(&self, destination: S::Address, datagram_size: usize) -> usize {
         let max = self.sender.max_batch(datagram_size);
         match self.runs.back() {
-            Some(run) if (run.destination, run.segment_size) == (destination, datagram_size) => {
+            Some(run) if run.takes(destination, datagram_size) => {
                 max.saturating_sub(run.datagrams()).max(1)
             }
             _ => max,
@@ -73,36 +80,31 @@ impl<S: DatagramSender> Outbox<S> {
             return Ok(false);
         };
         let len = self.buffer.len() - start;
-        // Only whole datagrams of one size: what a network does to one, it does to all of them.
         match self.runs.back_mut() {
             Some(run)
-                if (run.destination, run.segment_size) == (destination, segment_size)
-                    && run.len.is_multiple_of(segment_size)
-                    && len.is_multiple_of(segment_size) =>
+                if run.takes(destination, segment_size) && len.is_multiple_of(segment_size) =>
             {
                 run.len += len;
             }
             _ => self.runs.push_back(Run { destination, segment_size, len }),
         }
-        self.send_runs(cx, |sender, run| run.datagrams() >= sender.max_batch(run.segment_size))?;
+        let max = self.sender.max_batch(segment_size);
+        let is_whole = self.runs.back().is_some_and(|run| run.datagrams() >= max);
+        self.send_runs(cx, is_whole)?;
         Ok(true)
     }
 
     /// Tries to send everything that is there; returns whether any of it left.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        self.send_runs(cx, |_, _| true)
+        self.send_runs(cx, true)
     }
 
-    /// Sends the runs to which nothing can be added, and the last one if it `is_whole`.
-    fn send_runs(
-        &mut self,
-        cx: &mut Context<'_>,
-        is_whole: impl Fn(&S, &Run<S::Address>) -> bool,
-    ) -> io::Result<bool> {
+    /// Sends every run but the last, which may grow, and that one too if it `is_whole`.
+    fn send_runs(&mut self, cx: &mut Context<'_>, is_whole: bool) -> io::Result<bool> {
         let mut any = false;
         self.blocked = false;
         while let Some(run) = self.runs.front().copied()
-            && (self.runs.len() > 1 || is_whole(&self.sender, &run))
+            && (self.runs.len() > 1 || is_whole)
         {
             let transmit = Transmit {
                 destination: run.destination,
