@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`auth`] | the login: a challenge, the client's answer to it, and the relay's verdict; no I/O |
 //! | [`dialect`] | frames to and from what clients ask and are told, the same in both dialects; no I/O |
+//! | [`connection`] | what one client may do, is told and gets delivered, as a state machine; no I/O |
 //! | [`store`] | what a relay must not forget: queues, prekeys and chat numbers |
 //!
 //! Both dialects of [`towline_wire::relay`] share one store. An [`Address`] is a key of bytes that
@@ -12,6 +13,7 @@
 mod address;
 
 pub mod auth;
+pub mod connection;
 pub mod dialect;
 pub mod store;
 

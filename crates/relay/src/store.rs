@@ -58,6 +58,7 @@ use towline_wire::relay::number::Candidate;
 
 use crate::{Address, Device, Owner};
 
+pub(crate) use limits::check as check_setting;
 pub use limits::{InvalidSetting, Limits, LimitsBuilder};
 
 /// Keeps what a relay must not forget.

@@ -8,9 +8,9 @@ use towline_wire::relay::number::Candidate;
 use towline_wire::relay::{ErrorName, Excess, seed};
 
 use super::Dialect;
-use crate::Owner;
 use crate::auth::Challenge;
-use crate::store::PreKey;
+use crate::store::{PreKey, Registration};
+use crate::{Address, Owner};
 
 /// Writes frames to one client, and counts those that are no answers: the first has the sequence number 1.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Speaker {
     }
 
     /// Answers the request with this sequence number. In [`Dialect::Seed`] each device's prekeys are a frame
-    /// of their own, with a sequence number of the relay's, and those of nobody are none.
+    /// of their own, with a sequence number of the relay's; if there are none, it says that it is done.
     ///
     /// # Errors
     /// The answer does not fit; there is no frame of it then.
@@ -126,6 +126,10 @@ impl Speaker {
                         let frame = frame.inspect_err(|_| frames.truncate(before))?;
                         frames.push_back(frame);
                     }
+                    // No frame at all would leave the client waiting.
+                    if frames.len() == before {
+                        frames.push_back(seed_frame(sequence, seed::Payload::Ack(Ack {}))?);
+                    }
                 }
                 Answer::Done | Answer::Number(..) => {
                     frames.push_back(seed_frame(sequence, seed::Payload::Ack(Ack {}))?);
@@ -143,6 +147,30 @@ impl Speaker {
     fn next(&mut self) -> u32 {
         self.last = self.last.wrapping_add(1);
         self.last
+    }
+}
+
+impl Dialect {
+    /// Whether a device's prekeys fit in the answer to whoever asks for them.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn check_prekeys(
+        self,
+        address: &Address,
+        registration: &Registration,
+    ) -> Result<(), Excess> {
+        let longest = registration.one_time.iter().max_by_key(|key| key.len());
+        let key = PreKey {
+            device: address.device.clone(),
+            registration_id: registration.id,
+            signed: registration.signed.clone(),
+            one_time: longest.cloned(),
+        };
+        let answer = Answer::PreKeys(&address.owner, vec![key]);
+        // The longest sequence numbers there are, whoever counts them.
+        let mut speaker = Speaker { dialect: self, last: u32::MAX - 1 };
+        speaker.answer(u32::MAX, answer, &mut VecDeque::new())
     }
 }
 

@@ -113,7 +113,7 @@ pub struct InvalidSetting {
     pub max: u64,
 }
 
-pub(super) fn check(
+pub(crate) fn check(
     field: &'static str,
     value: u64,
     range: RangeInclusive<u64>,

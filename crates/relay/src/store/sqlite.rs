@@ -28,10 +28,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use towline_wire::relay::number::Candidate;
 
-use super::limits::check as check_setting;
 use super::{
     EnqueueError, Failure, InvalidSetting, Limits, NumberError, OneTime, Page, Position, PreKey,
-    Queued, RegisterError, Registration, Store, Timestamp,
+    Queued, RegisterError, Registration, Store, Timestamp, check_setting,
 };
 use crate::{Address, Device, Owner};
 use thread::{Readers, Writer};
