@@ -5,6 +5,7 @@ mod liveness;
 mod login;
 mod memory;
 mod prekeys;
+mod random;
 mod requests;
 
 use std::time::{Duration, Instant};

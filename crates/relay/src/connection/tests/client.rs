@@ -1,5 +1,7 @@
 //! What clients say and hear, the same in both dialects.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use towline_wire::relay::deployed::{self, Ack, Unregister};
 use towline_wire::relay::seed;
@@ -13,8 +15,10 @@ use crate::{Address, Device, Owner};
 const DEVICE: u32 = 1;
 
 impl Person {
-    pub(super) fn key(self) -> Key {
-        Key::new(&[self.0; 32])
+    /// Made once: the random test asks for it thousands of times.
+    fn key(self) -> &'static Key {
+        static KEYS: [OnceLock<Key>; 3] = [const { OnceLock::new() }; 3];
+        KEYS[usize::from(self.0)].get_or_init(|| Key::new(&[self.0; 32]))
     }
 
     pub(super) fn owner(self, dialect: Dialect) -> Owner {
