@@ -12,6 +12,9 @@
 //! send never panics, and every request gets one answer, in the order of the requests, unless the
 //! connection ends before.
 //!
+//! Every operation must get its outcome, be it [`Outcome::Failed`]. How long a message may take to be sent is
+//! for the driver to bound, also when the connection closes.
+//!
 //! [transmits]: Connection::poll_transmit
 //! [operations]: Connection::poll_operation
 //! [acknowledgements]: Connection::poll_acknowledged
@@ -95,11 +98,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use towline_wire::relay::MAX_MESSAGE_LEN;
+use towline_wire::relay::{DecodeError, MAX_MESSAGE_LEN};
 
 use crate::Address;
 use crate::auth::Challenge;
-use crate::dialect::{Answer, Dialect, Said};
+use crate::dialect::{Answer, Dialect, Received, Said};
 use crate::store::Queued;
 use delivery::{Delivered, Delivery};
 use keepalive::{Due, Keepalive};
@@ -188,8 +191,6 @@ impl Close {
 pub struct ConnectionStats {
     /// Requests that came in.
     pub requests: u64,
-    /// Requests beyond the most that may wait.
-    pub excessive: u64,
     /// Messages that were none of the dialect, and passed over.
     pub undecodable: u64,
     /// Messages with nothing in them that a client could say, and passed over.
@@ -268,28 +269,34 @@ impl Connection {
         if message == FORCE_CLOSE {
             return self.close(Phase::Closing(Close::FORCED));
         }
-        let Ok(received) = self.dialect.read(message) else {
-            self.stats.undecodable += 1;
-            return;
-        };
-        let request = match received.said {
-            Said::Acknowledged => return self.acknowledge(received.sequence),
-            Said::Nothing => {
-                self.stats.ignored += 1;
+        let first = self.dialect.sequence_of(&message);
+        let (sequence, request) = match self.dialect.read(message) {
+            Ok(Received { sequence, said }) => match said {
+                Said::LogIn(response) => (sequence, Request::LogIn(response)),
+                Said::Own(request) => (sequence, Request::Own(request)),
+                Said::Anonymous(request) => (sequence, Request::Anonymous(request)),
+                Said::Acknowledged => return self.acknowledge(sequence),
+                Said::Nothing => {
+                    self.stats.ignored += 1;
+                    return;
+                }
+            },
+            // To others it may well be a request.
+            Err(DecodeError::Excess(_)) => {
+                (first, Request::Excessive("the message has too many fields"))
+            }
+            Err(_) => {
+                self.stats.undecodable += 1;
                 return;
             }
-            Said::LogIn(response) => Request::LogIn(response),
-            Said::Own(request) => Request::Own(request),
-            Said::Anonymous(request) => Request::Anonymous(request),
         };
         self.stats.requests += 1;
         let request = if self.requests.len() < self.config.max_requests {
             request
         } else {
-            self.stats.excessive += 1;
-            Request::Excessive
+            Request::Excessive("too many requests wait for an answer")
         };
-        self.requests.push(received.sequence, request);
+        self.requests.push(sequence, request);
         self.advance(now);
     }
 
@@ -507,8 +514,6 @@ impl Connection {
     fn close(&mut self, phase: Phase) {
         self.phase = phase;
         self.ping = None;
-        self.requests = Requests::default();
-        self.operations.clear();
     }
 }
 

@@ -64,6 +64,22 @@ impl Dialect {
         })
     }
 
+    /// The sequence number of a frame that is [too much](DecodeError::Excess) to be read, so that the client
+    /// can be told: it comes first, as all clients in the field write it, or is 0.
+    #[must_use]
+    pub fn sequence_of(self, frame: &[u8]) -> u32 {
+        // Field 1, a varint, in both dialects.
+        let Some(([0x08], rest)) = frame.split_first_chunk() else { return 0 };
+        let mut sequence = 0;
+        for (byte, shift) in rest.iter().zip((0..32).step_by(7)) {
+            sequence |= u32::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        sequence
+    }
+
     /// Who has answered a challenge.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ pub(super) enum Request {
     LogIn(AuthResponse),
     Own(OwnRequest),
     Anonymous(Result<AnonymousRequest, ErrorName>),
-    /// One more than there may be.
-    Excessive,
+    /// More than there may be, as this text says.
+    Excessive(&'static str),
 }
 
 impl Request {
@@ -25,7 +25,7 @@ impl Request {
     const fn is_alone(&self) -> bool {
         match self {
             Self::LogIn(_) | Self::Own(_) => true,
-            Self::Anonymous(_) | Self::Excessive => false,
+            Self::Anonymous(_) | Self::Excessive(_) => false,
         }
     }
 }

@@ -34,7 +34,7 @@ impl Verdict {
         challenge: &Challenge,
     ) -> Self {
         match (request, address) {
-            (Request::Excessive, _) => Reply::failed("too many requests wait for an answer").into(),
+            (Request::Excessive(text), _) => Reply::failed(text).into(),
             (Request::LogIn(_) | Request::Anonymous(_), Some(_)) => {
                 Reply::refused(ErrorName::NotAnonymous).into()
             }

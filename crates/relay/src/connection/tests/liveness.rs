@@ -43,6 +43,16 @@ fn a_client_that_does_not_answer_a_ping_is_gone() {
 }
 
 #[test]
+fn nothing_is_sent_any_more_to_a_client_that_is_gone() {
+    let mut peer = Peer::anonymous(Dialect::Seed);
+    peer.ask(1, Ask::Unregister);
+    peer.pass(15 * SECOND);
+    // Neither the answer nor the ping could be sent.
+    peer.pass(15 * SECOND);
+    assert_eq!(peer.transmits(), [Transmit::Abort]);
+}
+
+#[test]
 fn a_timeout_that_comes_early_does_nothing() {
     let mut peer = Peer::anonymous(Dialect::Seed);
     peer.pass(15 * SECOND - Duration::from_nanos(1));

@@ -216,3 +216,20 @@ fn no_more_is_read_while_the_client_does_not_listen() {
     assert_eq!(peer.hear().len(), count);
     assert!(peer.connection.wants_messages());
 }
+
+#[test]
+fn a_request_with_too_many_fields_is_refused_and_not_passed_over() {
+    for dialect in DIALECTS {
+        for sequence in [0, 5, 300, u32::MAX] {
+            let mut peer = Peer::logged_in(dialect, config(), ALICE);
+            peer.settle(&mut Memory::default());
+            let mut message = encode(dialect, sequence, Ask::Unregister).to_vec();
+            // A field that no dialect knows, again and again.
+            message.extend([0xf8, 0x01, 0x00].repeat(1025));
+            peer.feed(message);
+            let text = "the message has too many fields";
+            let told = Told::Error("unknown_error".into(), text.into());
+            assert_eq!(peer.hear(), [Heard { sequence, told }]);
+        }
+    }
+}
