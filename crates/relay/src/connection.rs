@@ -35,7 +35,7 @@
 //!
 //! # Order
 //!
-//! Answers leave in the order of their requests. Those of an anonymous client are at the store together, but
+//! Answers leave in the order of their requests. What an anonymous client asks is at the store together, but
 //! for a login: it begins once all before it are answered, and all after it wait, to be judged by what has
 //! come of it. Its answer is the next message that the client gets; only then do messages and
 //! `PreKeysLow` follow. An authenticated client's requests are done one by one.

@@ -7,7 +7,7 @@ use towline_wire::relay::{ErrorName, Identity, MAX_MESSAGE_LEN, UserId, seed};
 
 use super::{AnonymousRequest, Answer, Dialect, Said, Speaker};
 use crate::auth::Challenge;
-use crate::store::PreKey;
+use crate::store::{PreKey, Registration};
 use crate::{Address, Device, Owner};
 
 const SEALED: Bytes = Bytes::from_static(b"sealed");
@@ -198,5 +198,45 @@ fn an_answer_that_does_not_fit_leaves_no_frame() {
         let answered = Speaker::new(dialect).answer(1, Answer::PreKeys(&owner, keys), &mut frames);
         assert!(answered.is_err(), "{dialect:?}");
         assert!(frames.is_empty(), "{dialect:?}");
+    }
+}
+
+#[test]
+fn prekeys_fit_whatever_number_the_relay_has_come_to() {
+    let user = UserId::new(&[7; 32]);
+    let address = Address::new(user, 1);
+    let fits = |len: usize| {
+        let (signed, one_time) = (vec![0; len].into(), Vec::new());
+        let registration = Registration { id: u32::MAX, signed, one_time };
+        Dialect::Seed.check_prekeys(&address, &registration).is_ok()
+    };
+    let is_written = |len: usize| {
+        let key = seed::PreKey {
+            address: Some(seed::Address { user_id: user.into(), device_id: 1 }),
+            registration_id: u32::MAX,
+            signed_pre_key: vec![0; len].into(),
+            one_time_pre_key: Bytes::new(),
+        };
+        let payload = Some(seed::Payload::PreKey(key));
+        seed::Message { sequence: u32::MAX, payload }.encode(&mut Vec::new()).is_ok()
+    };
+    let lens = MAX_MESSAGE_LEN - 100..MAX_MESSAGE_LEN;
+    let most = lens.clone().take_while(|&len| is_written(len)).last().unwrap();
+    assert_eq!(lens.take_while(|&len| fits(len)).last(), Some(most));
+}
+
+#[test]
+fn a_sequence_number_is_read_without_the_rest() {
+    for dialect in [Dialect::Deployed, Dialect::Seed] {
+        for sequence in [0, 1, 127, 128, 300, u32::MAX] {
+            let payload = Some(seed::Payload::Ack(Ack {}));
+            let mut frame = Vec::new();
+            seed::Message { sequence, payload }.encode(&mut frame).unwrap();
+            assert_eq!(dialect.sequence_of(&frame), sequence);
+        }
+        // What is no number is none, and what has no end ends.
+        assert_eq!(dialect.sequence_of(b""), 0);
+        assert_eq!(dialect.sequence_of(b"\x08"), 0);
+        assert_eq!(dialect.sequence_of(&[&[0x08][..], &[0xff; 40]].concat()), u32::MAX);
     }
 }
