@@ -9,7 +9,7 @@ mod handshake;
 mod outbox;
 mod slot;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
@@ -135,7 +135,10 @@ pub(crate) struct Driver<S: DatagramSender, R> {
     /// The peer chooses its address and perhaps the tag, so the keyed default hash it is.
     by_address: HashMap<(S::Address, Option<Tag>), Place>,
     /// Sessions that have something to do, each once.
-    ready: Vec<Place>,
+    ready: Vec<SessionKey>,
+    /// Sessions that may have something to send when the transport has room again, each once, the one that has
+    /// waited longest first.
+    stalled: VecDeque<SessionKey>,
     received: Vec<Received<S::Address>>,
     idle_waiters: Vec<oneshot::Sender<()>>,
     /// Who closed the endpoint and waits for its end; and when that comes at the latest.
@@ -174,6 +177,7 @@ where
             next_number: 0,
             by_address: HashMap::new(),
             ready: Vec::new(),
+            stalled: VecDeque::new(),
             received: Vec::new(),
             idle_waiters: Vec::new(),
             closing: Vec::new(),
@@ -416,38 +420,52 @@ where
 
     fn serve_sessions(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
         let mut progress = false;
-        let mut ready = std::mem::take(&mut self.ready);
-        let mut kept = 0;
-        for turn in 0..ready.len() {
-            let place = ready[turn];
-            let slot = &mut self.sessions[place];
-            slot.ready = false;
-            let found_blocked = self.outbox.is_blocked();
-            let served = slot.serve(now, cx, &mut self.outbox)?;
-            progress |= served.progress;
-            if slot.is_over() {
-                self.remove(place);
-                continue;
+        for _ in 0..self.stalled.len() {
+            if self.outbox.is_blocked() {
+                break;
             }
-            if let Some(at) = slot.next_deadline() {
-                self.clock.arm(&mut slot.armed, at, place);
-            }
-            if !served.more {
-                continue;
-            }
-            if found_blocked {
-                // It had no chance to send, and comes before those that had one.
-                slot.ready = true;
-                ready[kept] = place;
-                kept += 1;
-            } else {
-                self.mark_ready(place);
+            let Some(key) = self.stalled.pop_front() else { break };
+            if let Some(slot) = self.session(key) {
+                slot.stalled = false;
+                progress |= self.serve_session(cx, now, key)?;
             }
         }
-        ready.truncate(kept);
+        // Whether or not there is room to send: what has arrived is to be delivered.
+        let mut ready = std::mem::take(&mut self.ready);
+        for key in ready.drain(..) {
+            if let Some(slot) = self.session(key) {
+                slot.ready = false;
+                progress |= self.serve_session(cx, now, key)?;
+            }
+        }
+        // What became ready meanwhile is for the next turn.
         ready.append(&mut self.ready);
         self.ready = ready;
-        Ok(progress || !self.ready.is_empty() && !self.outbox.is_blocked())
+        Ok(progress || !self.ready.is_empty())
+    }
+
+    fn serve_session(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        key: SessionKey,
+    ) -> io::Result<bool> {
+        let slot = &mut self.sessions[key.place];
+        let served = slot.serve(now, cx, &mut self.outbox)?;
+        if slot.is_over() {
+            self.remove(key.place);
+            return Ok(served.progress);
+        }
+        if let Some(at) = slot.next_deadline() {
+            self.clock.arm(&mut slot.armed, at, key.place);
+        }
+        if self.outbox.is_blocked() && !std::mem::replace(&mut slot.stalled, true) {
+            self.stalled.push_back(key);
+        }
+        if served.more {
+            self.mark_ready(key.place);
+        }
+        Ok(served.progress)
     }
 
     fn remove(&mut self, place: Place) {
@@ -469,7 +487,7 @@ where
     fn mark_ready(&mut self, place: Place) {
         let slot = &mut self.sessions[place];
         if !std::mem::replace(&mut slot.ready, true) {
-            self.ready.push(place);
+            self.ready.push(SessionKey { place, number: slot.number });
         }
     }
 
@@ -481,7 +499,7 @@ where
         for (place, slot) in &mut self.sessions {
             slot.close(now);
             if !std::mem::replace(&mut slot.ready, true) {
-                self.ready.push(place);
+                self.ready.push(SessionKey { place, number: slot.number });
             }
         }
     }

@@ -56,13 +56,16 @@ pub(super) struct Slot<A: Address> {
     /// When a peer that goes on sending what nobody reads is cut off.
     cut_off_at: Option<Instant>,
     pub(super) armed: Option<Instant>,
+    /// It stands in the task's list of this name.
     pub(super) ready: bool,
+    /// It stands in the task's queue of this name.
+    pub(super) stalled: bool,
 }
 
 /// What a session's turn led to.
 pub(super) struct Served {
     pub(super) progress: bool,
-    /// Whether it has more to send at once.
+    /// Whether it has more to do at once, if there is room for what it sends.
     pub(super) more: bool,
 }
 
@@ -95,6 +98,7 @@ impl<A: Address> Slot<A> {
             cut_off_at: None,
             armed: None,
             ready: false,
+            stalled: false,
         }
     }
 
@@ -118,7 +122,7 @@ impl<A: Address> Slot<A> {
         self.check_end(now);
         // Sending alone may have made the room that was lacking, in unreliable mode.
         let crowded = crowded && self.has_room();
-        let more = sent == BATCHES || outbox.is_blocked() || crowded || delivered;
+        let more = sent == BATCHES || crowded || delivered;
         Ok(Served { progress: sent > 0, more })
     }
 
