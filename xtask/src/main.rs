@@ -5,7 +5,7 @@ mod docs;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -157,7 +157,9 @@ enum Bench {
     Codec,
     /// Two connections in memory
     Engine,
-    /// Sessions beside UDP and TCP
+    /// Instructions of the hot paths, beside what they are allowed to be
+    Instructions,
+    /// Sessions beside UDP, TCP, QUIC and KCP
     Loopback,
     /// Sessions by the thousand
     Scale,
@@ -169,11 +171,19 @@ fn bench(what: Option<Bench>, arguments: &[OsString]) -> Result<(), Failed> {
     let chosen = what.as_ref().map_or(Bench::value_variants(), std::slice::from_ref);
     for what in chosen {
         let mut command = match what {
-            Bench::Codec => criterion("towline-wire", "codec"),
-            Bench::Engine => criterion("towline-data", "engine"),
+            Bench::Codec => cargo_bench("towline-wire", "codec"),
+            Bench::Engine => cargo_bench("towline-data", "engine"),
+            Bench::Instructions => {
+                let needed = ["valgrind", "gungraun-runner"];
+                if let Some(absent) = needed.into_iter().find(|program| !is_installed(program)) {
+                    eprintln!("cargo xtask: no instructions are counted without {absent}");
+                    continue;
+                }
+                cargo_bench("towline-data", "instructions")
+            }
             Bench::Loopback => over_loopback("loopback"),
             Bench::Scale => over_loopback("scale"),
-            Bench::Store => criterion("towline-relay", "store"),
+            Bench::Store => cargo_bench("towline-relay", "store"),
         };
         command.args(arguments);
         run(command)?;
@@ -181,11 +191,17 @@ fn bench(what: Option<Bench>, arguments: &[OsString]) -> Result<(), Failed> {
     Ok(())
 }
 
+fn is_installed(program: &str) -> bool {
+    let mut version = Command::new(program);
+    version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok()
+}
+
 fn over_loopback(what: &str) -> Command {
     cargo(["run", "--locked", "--release", "--package", "towline-bench", "--", what])
 }
 
-fn criterion(package: &str, bench: &str) -> Command {
+fn cargo_bench(package: &str, bench: &str) -> Command {
     cargo(["bench", "--locked", "--package", package, "--bench", bench, "--"])
 }
 

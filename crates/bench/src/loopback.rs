@@ -1,12 +1,12 @@
-//! Sessions beside raw UDP and the kernel's TCP.
+//! Sessions beside raw UDP, the kernel's TCP, QUIC and KCP.
 //!
 //! Every contender has one thread for each end and sends messages that fit datagrams of 1000 bytes, or a
-//! stream where it knows no messages.
+//! stream where it knows no messages. QUIC's are of 1200, since it has no smaller ones.
 
 use std::time::Duration;
 
 use crate::usage::processor_time;
-use crate::{Carried, DATAGRAM, Failure, median, sessions, tcp, udp};
+use crate::{Carried, DATAGRAM, Failure, kcp, median, quic, sessions, tcp, udp};
 
 type Ask = fn(u32) -> Result<Vec<Duration>, Failure>;
 
@@ -31,7 +31,7 @@ struct Contender {
     ask: Option<Ask>,
 }
 
-const CONTENDERS: [Contender; 5] = [
+const CONTENDERS: [Contender; 8] = [
     Contender {
         name: "session, reliable",
         carry: sessions::carry_reliably,
@@ -45,6 +45,9 @@ const CONTENDERS: [Contender; 5] = [
         ask: Some(udp::ask),
     },
     Contender { name: "kernel TCP", carry: tcp::carry, ask: Some(tcp::ask) },
+    Contender { name: "QUIC (quinn), CUBIC", carry: quic::carry_with_cubic, ask: Some(quic::ask) },
+    Contender { name: "QUIC (quinn), BBR", carry: quic::carry_with_bbr, ask: None },
+    Contender { name: "KCP (tokio_kcp), fastest", carry: kcp::carry, ask: Some(kcp::ask) },
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {

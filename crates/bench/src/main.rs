@@ -5,7 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+mod kcp;
 mod loopback;
+mod quic;
 mod scale;
 mod sessions;
 mod tcp;
@@ -26,7 +28,7 @@ const DATAGRAM: usize = 1000;
 #[derive(Parser)]
 #[command(name = "towline-bench", max_term_width = 100)]
 enum Benchmark {
-    /// Sessions beside raw UDP and the kernel's TCP
+    /// Sessions beside raw UDP, the kernel's TCP, QUIC and KCP
     Loopback(loopback::Arguments),
     /// Sessions by the thousand
     Scale(scale::Arguments),
@@ -54,16 +56,14 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Runs one end in a thread of its own and the other here.
-fn both_ends<T: Send>(
-    there: impl FnOnce() -> Result<T, Failure> + Send,
+/// Runs one end in a thread of its own and the other here. If that fails, nobody waits for the one there.
+fn both_ends<T: Send + 'static>(
+    there: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     here: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<T, Failure> {
-    std::thread::scope(|scope| {
-        let there = scope.spawn(there);
-        here()?;
-        there.join().map_err(|_| "the other end panicked")?
-    })
+    let there = std::thread::spawn(there);
+    here()?;
+    there.join().map_err(|_| "the other end panicked")?
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

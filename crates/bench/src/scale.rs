@@ -178,7 +178,7 @@ struct Began {
 /// Sessions between two endpoints.
 fn with_sessions(
     count: u32,
-    there: impl AsyncFnOnce(Vec<Session>) -> Result<(), Failure> + Send,
+    there: impl AsyncFnOnce(Vec<Session>) -> Result<(), Failure> + Send + 'static,
     here: impl AsyncFnOnce(Began, Vec<Session>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     between_endpoints(

@@ -94,9 +94,9 @@ async fn send(session: &mut Session, bytes: u64) -> Result<(), Failure> {
 }
 
 /// A session between two endpoints.
-fn with_session<T: Send>(
+fn with_session<T: Send + 'static>(
     options: SessionOptions,
-    there: impl AsyncFnOnce(Session) -> Result<T, Failure> + Send,
+    there: impl AsyncFnOnce(Session) -> Result<T, Failure> + Send + 'static,
     here: impl AsyncFnOnce(Session) -> Result<(), Failure>,
 ) -> Result<T, Failure> {
     between_endpoints(
@@ -113,9 +113,9 @@ fn with_session<T: Send>(
 }
 
 /// Runs two endpoints, each in a thread of its own, until both have no session left.
-pub(crate) fn between_endpoints<T: Send>(
+pub(crate) fn between_endpoints<T: Send + 'static>(
     endpoint: fn() -> Result<EndpointBuilder, Failure>,
-    there: impl AsyncFnOnce(Listener) -> Result<T, Failure> + Send,
+    there: impl AsyncFnOnce(Listener) -> Result<T, Failure> + Send + 'static,
     here: impl AsyncFnOnce(&Endpoint, SocketAddr) -> Result<(), Failure>,
 ) -> Result<T, Failure> {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

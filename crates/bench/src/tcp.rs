@@ -14,7 +14,7 @@ pub(crate) fn carry(bytes: u64) -> Result<Carried, Failure> {
     let address = listener.local_addr()?;
     let began = Instant::now();
     both_ends(
-        || {
+        move || {
             let (mut stream, _) = listener.accept()?;
             let mut buffer = vec![0; CALL];
             let mut arrived = 0;
@@ -44,7 +44,7 @@ pub(crate) fn ask(requests: u32) -> Result<Vec<Duration>, Failure> {
     let address = listener.local_addr()?;
     let mut times = Vec::new();
     both_ends(
-        || {
+        move || {
             let (mut stream, _) = listener.accept()?;
             stream.set_nodelay(true)?;
             let mut message = [0; 100];

@@ -21,7 +21,7 @@ pub(crate) fn carry_in_runs(bytes: u64) -> Result<Carried, Failure> {
     let destination = there.local_addr()?;
     let began = Instant::now();
     both_ends(
-        || {
+        move || {
             runtime()?.block_on(async {
                 let transport = UdpTransport::from_std(there, UdpConfig::default())?;
                 let (_sender, mut receiver) = transport.split();
@@ -61,7 +61,7 @@ pub(crate) fn carry_one_by_one(bytes: u64) -> Result<Carried, Failure> {
     let destination = there.local_addr()?;
     let began = Instant::now();
     both_ends(
-        || {
+        move || {
             there.set_read_timeout(Some(SILENCE))?;
             let (mut arrived, mut last) = (0, began);
             let mut buffer = [0; DATAGRAM];
@@ -96,7 +96,7 @@ pub(crate) fn ask(requests: u32) -> Result<Vec<Duration>, Failure> {
     let mut times = Vec::new();
     there.set_read_timeout(Some(PATIENCE))?;
     both_ends(
-        || {
+        move || {
             let mut message = [0; 100];
             for _ in 0..requests {
                 let (length, source) = there.recv_from(&mut message)?;
