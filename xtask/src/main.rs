@@ -52,8 +52,8 @@ enum Task {
         /// One benchmark instead of all
         #[arg(value_enum)]
         what: Option<Bench>,
-        /// Passed on: to criterion a filter, or options such as `--save-baseline`; to `loopback` and
-        /// `scale` their own.
+        /// Passed on: to criterion a filter, or options such as `--save-baseline`; to `loopback`,
+        /// `plots` and `scale` their own.
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
@@ -161,6 +161,8 @@ enum Bench {
     Instructions,
     /// Sessions beside UDP, TCP, QUIC and KCP
     Loopback,
+    /// Pictures of the tables of the emulated paths; `--check` writes none
+    Plots,
     /// Sessions by the thousand
     Scale,
     /// The store of the message relay, beside an fdatasync
@@ -181,8 +183,9 @@ fn bench(what: Option<Bench>, arguments: &[OsString]) -> Result<(), Failed> {
                 }
                 cargo_bench("towline-data", "instructions")
             }
-            Bench::Loopback => over_loopback("loopback"),
-            Bench::Scale => over_loopback("scale"),
+            Bench::Loopback => our_own("loopback"),
+            Bench::Plots => our_own("plots"),
+            Bench::Scale => our_own("scale"),
             Bench::Store => cargo_bench("towline-relay", "store"),
         };
         command.args(arguments);
@@ -197,7 +200,7 @@ fn is_installed(program: &str) -> bool {
     version.status().is_ok()
 }
 
-fn over_loopback(what: &str) -> Command {
+fn our_own(what: &str) -> Command {
     cargo(["run", "--locked", "--release", "--package", "towline-bench", "--", what])
 }
 

@@ -1,4 +1,5 @@
-//! What sessions cost over loopback: beside what else carries bytes there, and by the thousand.
+//! What sessions cost over loopback: beside what else carries bytes there, and by the thousand. And pictures of what
+//! they reach on emulated paths.
 //!
 //! A table says more as ratios than as figures of one machine, so the rounds of all that stands in it take turns
 //! in one run; medians are printed.
@@ -7,9 +8,11 @@
 
 mod kcp;
 mod loopback;
+mod plots;
 mod quic;
 mod scale;
 mod sessions;
+mod table;
 mod tcp;
 mod udp;
 mod usage;
@@ -24,7 +27,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// Bytes of a datagram, without what UDP adds.
 const DATAGRAM: usize = 1000;
 
-/// Measure what sessions cost over loopback
+/// Measure what sessions cost over loopback, and draw what they reach on emulated paths
 #[derive(Parser)]
 #[command(name = "towline-bench", max_term_width = 100)]
 enum Benchmark {
@@ -32,6 +35,8 @@ enum Benchmark {
     Loopback(loopback::Arguments),
     /// Sessions by the thousand
     Scale(scale::Arguments),
+    /// Pictures of the tables that the tests of the congestion control keep
+    Plots(plots::Arguments),
 }
 
 /// What came of one round.
@@ -47,6 +52,7 @@ fn main() -> Result<(), Failure> {
     match Benchmark::parse() {
         Benchmark::Loopback(arguments) => loopback::run(&arguments),
         Benchmark::Scale(arguments) => scale::run(&arguments),
+        Benchmark::Plots(arguments) => plots::run(&arguments),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the congestion control reaches on emulated paths, in virtual time: a table with floors, so that
 //! an algorithm that is slower, greedier or less fair fails and shows by how much. The table is kept in
-//! `speed.txt`, so that every change of it shows in review; `SPEED_TABLE=write` writes it anew.
+//! `speed.txt`, and the first round trips in `start.txt`, so that every change of them shows in review;
+//! `SPEED_TABLE=write` writes them anew. `cargo xtask bench plots` draws what stands there.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::{Config, Connection};
 const MTU: usize = 1000;
 /// What chance decides is the mean of these.
 const SEEDS: [u64; 4] = [7, 8, 9, 10];
+/// Round trips of a start that are kept.
+const ROUND_TRIPS: usize = 30;
 const MBIT: u64 = 1_000_000 / 8;
 const MS: Duration = Duration::from_millis(1);
 
@@ -109,6 +112,8 @@ struct Reached {
     twice: f64,
     dropped: u64,
     timeouts: u64,
+    /// In each of the first round trips, the share of what the path can carry that arrives.
+    round_trips: Vec<f64>,
 }
 
 impl Reached {
@@ -156,12 +161,22 @@ impl Scenario {
     }
 
     fn random_loss(share: f64) -> Self {
-        let loss = if share > 0.0 { Loss::Random(share) } else { Loss::None };
-        Self { loss, loss_share: share, ..Self::new(&format!("{} % loss", share * 100.0)) }
+        Self::new(&format!("{} % loss", share * 100.0)).losing(share)
     }
 
-    fn path(name: &str, rate: u64, rtt: Duration) -> Self {
-        Self { rate: Some(rate), rtt, ..Self::new(name) }
+    fn losing(self, share: f64) -> Self {
+        let loss = if share > 0.0 { Loss::Random(share) } else { Loss::None };
+        Self { loss, loss_share: share, ..self }
+    }
+
+    /// Another rate in Mbit/s, and another round trip in milliseconds.
+    fn path(rate: u64, rtt: u32) -> Self {
+        let name = if rate < 1000 {
+            format!("{rate} Mbit/s, {rtt} ms")
+        } else {
+            format!("{} Gbit/s, {rtt} ms", rate / 1000)
+        };
+        Self { rate: Some(rate * MBIT), rtt: rtt * MS, ..Self::new(&name) }
     }
 
     /// What is reached on the mean, and the least goodput of all.
@@ -182,6 +197,9 @@ impl Scenario {
             twice: mean(|one| one.twice),
             dropped: all.iter().map(|one| one.dropped).sum(),
             timeouts: all.iter().map(|one| one.timeouts).sum(),
+            round_trips: (0..all[0].round_trips.len())
+                .map(|at| all.iter().map(|one| one.round_trips[at]).sum::<f64>() / all.len() as f64)
+                .collect(),
         }
     }
 
@@ -220,6 +238,8 @@ impl Scenario {
         let mut queues = Vec::new();
         let mut slot = (began + self.chat + self.rtt, 0);
         let mut chat_at = began;
+        let full = self.rate.unwrap_or(0) as f64 * self.rtt.as_secs_f64() * (1.0 - self.loss_share);
+        let mut round_trips = Vec::new();
         let mut filled = None;
         let mut buf = Vec::new();
         let end = began + self.chat + self.time;
@@ -285,12 +305,12 @@ impl Scenario {
             }
             if now >= slot.0 {
                 let arrived = forward.stats().delivered_bytes;
-                let full = self.rate.unwrap_or(0) as f64
-                    * self.rtt.as_secs_f64()
-                    * (1.0 - self.loss_share)
-                    * 0.9;
-                if filled.is_none() && (arrived - slot.1) as f64 >= full {
+                let share = (arrived - slot.1) as f64 / full;
+                if filled.is_none() && share >= 0.9 {
                     filled = Some(now - began - self.chat);
+                }
+                if round_trips.len() < ROUND_TRIPS {
+                    round_trips.push(share);
                 }
                 slot = (slot.0 + self.rtt, arrived);
             }
@@ -326,6 +346,7 @@ impl Scenario {
             twice: again as f64 / (once + again) as f64,
             dropped: forward.stats().queue_dropped,
             timeouts: flows.iter().map(|flow| flow.sender.stats().timeouts).sum(),
+            round_trips,
         }
     }
 }
@@ -403,22 +424,43 @@ fn scenarios() -> Vec<Scenario> {
             all.push(Scenario { name, control: [control; 2], floors: ANY, ..path });
         }
     }
-    for (name, mbit, rtt, goodput, offered) in [
-        ("1 Mbit/s, 1 ms", 1, 1, 0.93, 1.5),
-        ("1 Mbit/s, 40 ms", 1, 40, 0.9, 1.35),
-        ("1 Mbit/s, 300 ms", 1, 300, 0.75, 1.3),
-        ("10 Mbit/s, 40 ms", 10, 40, 0.95, 1.15),
-        ("30 Mbit/s, 300 ms", 30, 300, 0.6, 1.05),
-        ("100 Mbit/s, 1 ms", 100, 1, 0.88, 1.2),
-        ("1 Gbit/s, 1 ms", 1000, 1, 0.92, 1.15),
-        ("1 Gbit/s, 10 ms", 1000, 10, 0.9, 1.05),
-        // What 255 frames of eight segments allow, less the time it takes to get there.
-        ("1 Gbit/s, 300 ms", 1000, 300, 0.03, 1.05),
+    for (mbit, rtt, goodput, offered) in [
+        (1, 1, 0.93, 1.5),
+        (1, 5, 0.9, 1.5),
+        (1, 20, 0.9, 1.5),
+        (1, 40, 0.9, 1.35),
+        (1, 100, 0.85, 1.6),
+        (1, 300, 0.75, 1.3),
+        (10, 5, 0.9, 1.15),
+        (10, 20, 0.9, 1.15),
+        (10, 40, 0.95, 1.15),
+        (10, 100, 0.9, 1.15),
+        (10, 300, 0.75, 1.15),
+        (30, 300, 0.6, 1.05),
+        (100, 1, 0.88, 1.2),
+        (100, 5, 0.9, 1.1),
+        (100, 20, 0.93, 1.05),
+        (100, 100, 0.85, 1.05),
+        // From here on it is what 255 frames of eight segments allow, less the time it takes to get there.
+        (100, 300, 0.3, 1.05),
+        (1000, 1, 0.92, 1.15),
+        (1000, 5, 0.9, 1.1),
+        (1000, 10, 0.9, 1.05),
+        (1000, 20, 0.6, 1.05),
+        (1000, 40, 0.3, 1.05),
+        (1000, 100, 0.1, 1.05),
+        (1000, 300, 0.03, 1.05),
     ] {
         let floors = Floors { goodput, offered, ..ANY };
         // The fastest paths need no eight seconds to settle.
         let time = if mbit == 1000 && rtt < 100 { 1500 * MS } else { 8000 * MS };
-        all.push(Scenario { time, floors, ..Scenario::path(name, mbit * MBIT, rtt * MS) });
+        let path = Scenario::path(mbit, rtt);
+        all.push(Scenario { time, floors, ..path });
+    }
+    for rtt in [5, 20, 100, 300] {
+        let path = Scenario::path(100, rtt);
+        let name = format!("{}, 1 %", path.name);
+        all.push(Scenario { name, floors: ANY, ..path.losing(0.01) });
     }
     all.push(Scenario {
         rate: None,
@@ -452,9 +494,24 @@ fn sessions_are_fast_and_fair_and_leave_queues_short() {
         "dropped",
         "timeouts",
     );
+    let mut starts = format!(
+        "share of what the path can carry that arrives in each round trip, seeds {SEEDS:?}\n{:24}",
+        ""
+    );
+    for round_trip in 1..=ROUND_TRIPS {
+        write!(starts, " {round_trip:>4}").unwrap();
+    }
+    starts.push('\n');
     let mut failed = false;
     for scenario in scenarios() {
         let reached = scenario.run();
+        if scenario.name.ends_with("% loss") {
+            write!(starts, "{:24}", scenario.name).unwrap();
+            for share in &reached.round_trips {
+                write!(starts, " {share:4.2}").unwrap();
+            }
+            starts.push('\n');
+        }
         let ok = reached.meets(&scenario.floors);
         failed |= !ok;
         let Reached { goodput, worst, offered, start, queue, fairness, share, back, twice, .. } =
@@ -473,6 +530,7 @@ fn sessions_are_fast_and_fair_and_leave_queues_short() {
     }
     assert!(!failed, "{table}");
     compare_with_kept(&table, "speed.txt", include_str!("speed.txt"));
+    compare_with_kept(&starts, "start.txt", include_str!("start.txt"));
 }
 
 /// Fails unless `table` is the one that is `kept` in `file`, or is to be kept from now on.
