@@ -3,6 +3,8 @@
 //!
 //! Needs valgrind, and `gungraun-runner` in the version of `Cargo.lock`.
 
+#![allow(missing_docs, reason = "what the macros make is public, and has none")]
+
 mod pipe;
 
 use std::hint::black_box;
