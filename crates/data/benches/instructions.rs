@@ -3,7 +3,11 @@
 //!
 //! Needs valgrind, and `gungraun-runner` in the version of `Cargo.lock`.
 
-#![allow(missing_docs, reason = "what the macros make is public, and has none")]
+#![expect(
+    missing_docs,
+    unused_qualifications,
+    reason = "what the macros make is public and spells out each path"
+)]
 
 mod pipe;
 
