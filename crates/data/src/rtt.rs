@@ -29,6 +29,8 @@ struct Min {
     /// An acknowledgement measured it. What looks like the answer to a request may have been on its way
     /// before, and is too small then.
     exact: bool,
+    /// The latest answer that came sooner.
+    sooner: Option<Duration>,
 }
 
 impl RttEstimator {
@@ -43,16 +45,23 @@ impl RttEstimator {
             !min.exact || rtt <= min.rtt || now.saturating_duration_since(min.at) > MIN_LIFETIME
         };
         if self.min.is_none_or(is_news) {
-            self.min = Some(Min { rtt, at: now, exact: true });
+            self.min = Some(Min { rtt, at: now, exact: true, sooner: None });
         }
     }
 
-    /// The answer to a request measured the round trip, unless it came sooner than any before.
+    /// The answer to a request measured the round trip. One that came sooner than all before is believed once
+    /// another one does.
     pub(crate) fn sample_answer(&mut self, now: Instant, rtt: Duration) {
-        let min = *self.min.get_or_insert(Min { rtt, at: now, exact: false });
-        if rtt >= min.rtt {
-            self.smooth(rtt);
+        let min = self.min.get_or_insert(Min { rtt, at: now, exact: false, sooner: None });
+        if rtt < min.rtt {
+            if min.exact {
+                return;
+            }
+            let Some(sooner) = min.sooner.replace(rtt) else { return };
+            min.rtt = rtt.max(sooner);
         }
+        let rtt = rtt.max(min.rtt);
+        self.smooth(rtt);
     }
 
     fn smooth(&mut self, rtt: Duration) {
@@ -101,6 +110,22 @@ mod tests {
         rtt.sample(start, Duration::from_millis(40));
         assert_eq!(rtt.smoothed(), Duration::from_millis(40));
         assert_eq!(rtt.patience(), Duration::from_millis(120));
+    }
+
+    #[test]
+    fn two_sooner_answers_are_believed_and_one_is_not() {
+        let start = crate::tests::epoch();
+        let ms = Duration::from_millis;
+        let mut rtt = RttEstimator::new(ms(100));
+        rtt.sample_answer(start, ms(90));
+        rtt.sample_answer(start, ms(3));
+        assert_eq!(rtt.smoothed(), ms(90));
+        for _ in 0..50 {
+            rtt.sample_answer(start, ms(40));
+        }
+        assert!(rtt.smoothed() < ms(41), "{rtt:?}");
+        rtt.sample_answer(start, ms(20));
+        assert!(rtt.smoothed() > ms(39), "{rtt:?}");
     }
 
     #[test]

@@ -65,6 +65,8 @@ struct SentFrame {
     copies: u64,
     /// Bytes of this frame that count as being under way.
     in_flight: u32,
+    /// Bytes of this frame that have arrived as far as requests tell, and count as delivered.
+    arrived: u32,
     snapshot: Option<Snapshot>,
     /// When the last segment went out for the first time.
     sent_at: Option<Instant>,
@@ -81,7 +83,7 @@ struct SentFrame {
 pub(crate) struct Acknowledged {
     /// Frames newly acknowledged.
     pub(crate) frames: u64,
-    /// Bytes of them.
+    /// Bytes of them that did not count as delivered before.
     pub(crate) bytes: u64,
     /// Round trip of the newest of them that was never retransmitted.
     pub(crate) rtt: Option<Duration>,
@@ -100,6 +102,10 @@ pub(crate) struct Requested {
     pub(crate) segments: u32,
     /// Bytes of them, no longer under way.
     pub(crate) bytes: u64,
+    /// Bytes of the others, if this is the first that is heard of them.
+    pub(crate) arrived: u64,
+    /// When they were sent.
+    pub(crate) sent: Option<(Snapshot, Instant)>,
     /// Retransmissions of the frame so far.
     pub(crate) retransmissions: u32,
     /// Whether the entry named a frame that was ever sent.
@@ -190,6 +196,7 @@ impl SendWindow {
             repaired: 0,
             copies: 0,
             in_flight: 0,
+            arrived: 0,
             snapshot: None,
             sent_at: None,
             last_at: None,
@@ -314,7 +321,7 @@ impl SendWindow {
             }
             let bytes = frame.data.len() + usize::from(frame.count) * SEGMENT_OVERHEAD;
             result.frames += 1;
-            result.bytes += bytes as u64;
+            result.bytes += bytes as u64 - u64::from(frame.arrived);
             self.buffered -= frame.data.len();
             frame.data = Bytes::new();
             //= docs/spec/data.md#timing
@@ -394,6 +401,11 @@ impl SendWindow {
         frame.in_flight -= gone;
         self.in_flight -= u64::from(gone);
         result.bytes = u64::from(lost);
+        if whole && frame.retransmissions == 0 {
+            frame.arrived = gone - lost;
+            result.arrived = u64::from(frame.arrived);
+            result.sent = frame.snapshot.zip(frame.sent_at);
+        }
         frame.retransmissions += 1;
         result.retransmissions = frame.retransmissions;
         //= docs/spec/data.md#answering-requests

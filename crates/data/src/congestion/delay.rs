@@ -18,8 +18,9 @@ use super::{Controller, Sample};
 /// Doubles the delivery rate in little more than a round trip. More overshoots by more than short queues hold.
 const STARTUP_GAIN: f64 = 2.4;
 /// Round-trip times in a row that have to show a queue to end the doubling: one may come from an
-/// acknowledgement that got lost and was repeated.
+/// acknowledgement that got lost and was repeated. The more is lost, the more of them: one for each twentieth.
 const STARTUP_JAMS: u8 = 3;
+const LOSS_JAMS: f64 = 20.0;
 /// Rounds without a quarter of growth after which the path is full although no queue is seen.
 const FULL_ROUNDS: u8 = 3;
 const FULL_GROWTH: f64 = 1.25;
@@ -53,7 +54,7 @@ const MAX_STEP: f64 = 0.12;
 const CALM_ROUNDS: u32 = 8;
 
 /// Loss above the path's own, and above chance, that is congestion; while doubling, and later.
-const STARTUP_LOSS: f64 = 0.25;
+const STARTUP_LOSS: f64 = 0.15;
 const CLIMB_LOSS: f64 = 0.05;
 /// Fewer segments than that prove nothing.
 const MIN_LOST: f64 = 8.0;
@@ -84,7 +85,7 @@ const MIN_RATE: f64 = 10_000.0;
 enum Phase {
     Startup,
     /// The queue of the doubling is there: for a round the bottleneck is sure to be busy, and what it
-    /// delivers is its rate. `jammed` tells that round trips have shown it, and may turn out wrong.
+    /// delivers is its rate. `jammed` tells that only round trips have shown it, and may turn out wrong.
     Measure {
         jammed: bool,
     },
@@ -275,13 +276,16 @@ impl DelayBased {
                 let rate = rate.max(self.delivered[0]);
                 self.rate = Some(rate);
                 if jammed || excess > STARTUP_LOSS {
-                    self.phase = Phase::Measure { jammed };
+                    self.phase = Phase::Measure { jammed: excess <= STARTUP_LOSS };
                 } else if !round.app_limited && self.is_full(rate) {
                     self.phase = Phase::Measure { jammed: false };
                 }
             }
-            // A queue caused by doubling would not be gone yet.
-            Phase::Measure { jammed: true } if self.queue < limit / 2.0 => {
+            // A queue caused by doubling would not be gone yet, and one round trip may have been late by chance.
+            Phase::Measure { jammed: true }
+                if excess <= STARTUP_LOSS
+                    && (self.queue < limit / 2.0 || round.samples < MIN_ROUND_SAMPLES) =>
+            {
                 self.phase = Phase::Startup;
             }
             Phase::Measure { .. } => {
@@ -364,7 +368,8 @@ impl Controller for DelayBased {
             let deaf_until = now + Duration::from_secs_f64(self.base_rtt() * 1.25);
             self.phase = Phase::Climb { deaf_until };
         }
-        if self.phase == Phase::Startup && self.jams >= STARTUP_JAMS {
+        if self.phase == Phase::Startup && self.jams >= STARTUP_JAMS + (self.loss * LOSS_JAMS) as u8
+        {
             // Until the round ends, the queue would grow by as much again.
             let delivered = sample.delivery_rate.unwrap_or(0) as f64;
             self.rate = self.rate.map(|rate| rate.max(delivered));

@@ -10,6 +10,7 @@ use super::{Connection, State};
 use crate::config::{Delivery, Timing};
 use crate::congestion::Sample;
 use crate::event::ConnectionError;
+use crate::rate::RateSample;
 use crate::recv::Patience;
 use crate::timer::Timer;
 
@@ -60,17 +61,25 @@ impl Connection {
         if self.send.awaits_acknowledgement() {
             self.timers.set_no_later(Timer::Probe, now + self.probe_timeout(true));
         }
-        self.controller.on_acknowledged(
-            now,
-            &Sample {
-                acknowledged: result.bytes,
-                delivered: self.send.rate.delivered,
-                prior_delivered: result.sample.map_or(0, |sample| sample.prior_delivered),
-                delivery_rate: result.sample.map(|sample| sample.rate),
-                app_limited: result.sample.is_some_and(|sample| sample.app_limited),
-                rtt,
-            },
-        );
+        self.note_delivered(now, result.bytes, result.sample, rtt);
+    }
+
+    fn note_delivered(
+        &mut self,
+        now: Instant,
+        bytes: u64,
+        sample: Option<RateSample>,
+        rtt: Option<Duration>,
+    ) {
+        let sample = Sample {
+            acknowledged: bytes,
+            delivered: self.send.rate.delivered,
+            prior_delivered: sample.map_or(0, |sample| sample.prior_delivered),
+            delivery_rate: sample.map(|sample| sample.rate),
+            app_limited: sample.is_some_and(|sample| sample.app_limited),
+            rtt,
+        };
+        self.controller.on_acknowledged(now, &sample);
     }
 
     pub(super) fn handle_request(&mut self, now: Instant, request: &Request) {
@@ -87,6 +96,8 @@ impl Connection {
             None => (MIN_REORDER_TIME, self.rtt.smoothed()),
         };
         let mut lost = 0;
+        let mut arrived = 0;
+        let mut sent = None;
         // A path on which there is room for a second copy of everything, at least for now.
         let idle = !self.send.has_pending() && self.send.in_flight < self.controller.window() / 3;
         for entry in request.entries() {
@@ -95,6 +106,8 @@ impl Connection {
                 self.stats.unexpected += 1;
             }
             lost += result.bytes;
+            arrived += result.arrived;
+            sent = result.sent.or(sent);
             //= docs/spec/data.md#no-hole
             //# In reliable mode an end that gives up a frame MUST end the session with an error.
             if result.segments > 0 && self.over_limit(result.retransmissions) {
@@ -104,6 +117,13 @@ impl Connection {
         }
         if lost > 0 {
             self.controller.on_lost(now, lost);
+        }
+        // Where much is lost few frames arrive whole at once: acknowledgements alone would show the rate of
+        // some round trips ago.
+        if let Some((snapshot, sent_at)) = sent {
+            self.send.rate.on_delivered(now, arrived);
+            let sample = self.send.rate.sample(now, snapshot, sent_at);
+            self.note_delivered(now, arrived, sample, None);
         }
     }
 
