@@ -15,7 +15,7 @@
 //! Each device has a queue, whether it has registered or not. A message gets a [`Position`] that is higher
 //! than that of any message before it in this queue, and is never given again. Whoever has seen a position
 //! has seen all that will ever stand before it, so a reader that asks for what comes after the last one
-//! it saw misses nothing.
+//! it saw misses nothing. Who does not want to ask again and again [subscribes](Store::subscribe).
 //!
 //! ```
 //! use bytes::Bytes;
@@ -42,6 +42,7 @@
 //! ```
 
 mod limits;
+mod subscription;
 
 #[cfg(test)]
 mod conformance;
@@ -60,6 +61,8 @@ use crate::{Address, Device, Owner};
 
 pub(crate) use limits::check as check_setting;
 pub use limits::{InvalidSetting, Limits, LimitsBuilder};
+pub(crate) use subscription::Subscribers;
+pub use subscription::{News, Subscription};
 
 /// Keeps what a relay must not forget.
 ///
@@ -160,6 +163,18 @@ pub trait Store: Send + Sync + 'static {
         after: Position,
         page: Page,
     ) -> impl Future<Output = Result<Vec<Queued>, Failure>> + Send;
+
+    /// News of a device's queue from now on. Whoever fetches after that, and then follows the news, misses
+    /// nothing; what comes in between may come twice.
+    ///
+    /// Any number may subscribe to one queue, and each is told everything.
+    ///
+    /// # Errors
+    /// The store has failed.
+    fn subscribe(
+        &self,
+        address: &Address,
+    ) -> impl Future<Output = Result<Subscription, Failure>> + Send;
 
     /// Takes a message out of a device's queue, if it is there.
     ///

@@ -24,6 +24,11 @@ macro_rules! suite {
             everything_is_there_after_it_is_opened_again,
             concurrent_senders_keep_their_order,
             a_reader_that_follows_misses_nothing,
+            all_subscribers_hear_of_messages_in_order,
+            a_slow_subscriber_is_told_to_fetch,
+            subscribers_hear_nothing_of_other_queues,
+            who_fetches_and_follows_the_news_misses_nothing,
+            subscriptions_end_with_the_store,
             a_full_queue_refuses_by_count,
             a_full_queue_refuses_by_bytes,
             a_full_queue_leaves_others_alone,
@@ -259,6 +264,112 @@ pub(super) async fn a_reader_that_follows_misses_nothing<S: Store>(
     }
     senders.join_all().await;
     assert_ordered(&seen, 50);
+}
+
+/// The news of a subscriber until there is a message with these bytes.
+async fn news_until(subscription: &mut Subscription, last: &[u8]) -> Vec<News> {
+    let mut all = Vec::new();
+    loop {
+        let news = subscription.next().await.unwrap();
+        let is_last = matches!(&news, News::Pushed(queued) if queued.message == last);
+        all.push(news);
+        if is_last {
+            return all;
+        }
+    }
+}
+
+pub(super) async fn all_subscribers_hear_of_messages_in_order<S: Store>(
+    open: impl AsyncFn(Limits) -> S,
+) {
+    let store = open(Limits::default()).await;
+    let to = address(1);
+    send(&store, &to, "before").await;
+    let mut subscriptions =
+        [store.subscribe(&to).await.unwrap(), store.subscribe(&to).await.unwrap()];
+    let mut sent = Vec::new();
+    for message in ["a", "b", "c"] {
+        let position = send(&store, &to, message).await;
+        let message = message.into();
+        sent.push(News::Pushed(Queued { position, since: NOW, message }));
+    }
+    for subscription in &mut subscriptions {
+        assert_eq!(news_until(subscription, b"c").await, sent);
+    }
+    let [_, mut other] = subscriptions;
+    let position = send(&store, &to, "d").await;
+    let message = Bytes::from("d");
+    let pushed = News::Pushed(Queued { position, since: NOW, message });
+    assert_eq!(other.next().await, Some(pushed));
+}
+
+pub(super) async fn a_slow_subscriber_is_told_to_fetch<S: Store>(open: impl AsyncFn(Limits) -> S) {
+    let store = open(Limits::default()).await;
+    for (count, len) in [(200, 10), (10, 30_000)] {
+        let to = address(count);
+        let mut subscription = store.subscribe(&to).await.unwrap();
+        for number in 0..count {
+            send(&store, &to, vec![number; len]).await;
+        }
+        send(&store, &to, "last").await;
+        assert_eq!(subscription.next().await, Some(News::Behind));
+        assert_eq!(all(&store, &to).await.len(), usize::from(count) + 1);
+        let position = send(&store, &to, "next").await;
+        let message = Bytes::from("next");
+        let pushed = News::Pushed(Queued { position, since: NOW, message });
+        assert_eq!(news_until(&mut subscription, b"next").await.last(), Some(&pushed));
+    }
+}
+
+pub(super) async fn subscribers_hear_nothing_of_other_queues<S: Store>(
+    open: impl AsyncFn(Limits) -> S,
+) {
+    let store = open(Limits::default()).await;
+    let to = address(1);
+    let mut subscription = store.subscribe(&to).await.unwrap();
+    send(&store, &address(2), "another's").await;
+    send(&store, &sibling(&to, 2), "the same owner's").await;
+    send(&store, &to, "mine").await;
+    assert_eq!(news_until(&mut subscription, b"mine").await.len(), 1);
+}
+
+pub(super) async fn who_fetches_and_follows_the_news_misses_nothing<S: Store>(
+    open: impl AsyncFn(Limits) -> S,
+) {
+    const MESSAGES: u32 = 500;
+    let store = Arc::new(open(Limits::default()).await);
+    let to = address(1);
+    let sender = {
+        let (store, to) = (Arc::clone(&store), to.clone());
+        tokio::spawn(async move {
+            for number in 0..MESSAGES {
+                send(&*store, &to, number.to_be_bytes().to_vec()).await;
+            }
+        })
+    };
+    while all(&*store, &to).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut subscription = store.subscribe(&to).await.unwrap();
+    let mut seen = all(&*store, &to).await;
+    while seen.len() < MESSAGES as usize {
+        let last = seen.last().map_or(Position::START, |queued| queued.position);
+        match subscription.next().await.unwrap() {
+            News::Pushed(queued) => seen.extend((queued.position > last).then_some(queued)),
+            News::Behind => seen.extend(store.fetch(&to, last, EVERYTHING).await.unwrap()),
+        }
+    }
+    sender.await.unwrap();
+    assert_eq!(seen, all(&*store, &to).await);
+}
+
+pub(super) async fn subscriptions_end_with_the_store<S: Store>(open: impl AsyncFn(Limits) -> S) {
+    let store = open(Limits::default()).await;
+    let mut subscription = store.subscribe(&address(1)).await.unwrap();
+    send(&store, &address(1), "last").await;
+    drop(store);
+    assert!(matches!(subscription.next().await, Some(News::Pushed(_))));
+    assert_eq!(subscription.next().await, None);
 }
 
 pub(super) async fn a_full_queue_refuses_by_count<S: Store>(open: impl AsyncFn(Limits) -> S) {

@@ -10,6 +10,8 @@
 //!   the file stand `-wal` and `-shm`; whoever copies a file that is in use needs [`Sqlite::backup`].
 //! - A panic in a thread ends it. All who wait for it get [`Failure::Closed`], and so does whoever comes to it
 //!   later: the store is to be opened anew. What is on the disk is whole.
+//! - Subscribers are told once the transaction is on the disk, before its operations are answered. They hear of what
+//!   this store has put into queues, not of what another on the same file has.
 //! - The file does not shrink. Room that becomes free is used again.
 
 mod backup;
@@ -30,7 +32,8 @@ use towline_wire::relay::number::Candidate;
 
 use super::{
     EnqueueError, Failure, InvalidSetting, Limits, NumberError, OneTime, Page, Position, PreKey,
-    Queued, RegisterError, Registration, Store, Timestamp, check_setting,
+    Queued, RegisterError, Registration, Store, Subscribers, Subscription, Timestamp,
+    check_setting,
 };
 use crate::{Address, Device, Owner};
 use thread::{Readers, Writer};
@@ -121,6 +124,7 @@ pub enum OpenError {
 pub struct Sqlite {
     path: PathBuf,
     limits: Arc<Limits>,
+    subscribers: Subscribers,
     readers: Readers,
     // Dropped last: the last connection to be closed cleans the log away, and needs to write for it.
     writer: Writer,
@@ -134,10 +138,13 @@ impl Sqlite {
     /// was.
     pub fn open(path: impl AsRef<Path>, config: &Config) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let writer = Writer::start(schema::open(path)?, config.max_batch)?;
+        let subscribers = Subscribers::default();
+        let connection = schema::open(path)?;
+        let writer = Writer::start(connection, config.max_batch, subscribers.clone())?;
         let readers = (0..config.readers).map(|_| schema::open_to_read(path));
         let readers = Readers::start(readers.collect::<Result<Vec<_>, _>>()?)?;
-        Ok(Self { path: path.into(), limits: Arc::new(config.limits), readers, writer })
+        let limits = Arc::new(config.limits);
+        Ok(Self { path: path.into(), limits, subscribers, readers, writer })
     }
 
     /// Writes all that is in the store to a new file, as it is at one moment. The store goes on meanwhile;
@@ -218,7 +225,7 @@ impl Store for Sqlite {
         now: Timestamp,
     ) -> Result<Position, EnqueueError> {
         let (to, limits) = (to.clone(), Arc::clone(&self.limits));
-        self.writer.call(move |batch| batch.enqueue(&to, &message, now, &limits)).await?
+        self.writer.call(move |batch| batch.enqueue(&to, message, now, &limits)).await?
     }
 
     async fn fetch(
@@ -229,6 +236,10 @@ impl Store for Sqlite {
     ) -> Result<Vec<Queued>, Failure> {
         let address = address.clone();
         self.readers.call(move |it| read::fetch(it, &address, after, page)).await
+    }
+
+    async fn subscribe(&self, address: &Address) -> Result<Subscription, Failure> {
+        self.subscribers.subscribe(address)
     }
 
     async fn acknowledge(&self, address: &Address, position: Position) -> Result<(), Failure> {

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet, hash_map};
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use towline_wire::relay::number::Candidate;
 
 use super::read;
 use super::schema::{Blob, Count, integer};
 use crate::store::{
-    EnqueueError, Limits, Position, PreKey, RegisterError, Registration, Timestamp,
+    EnqueueError, Limits, Position, PreKey, Queued, RegisterError, Registration, Timestamp,
 };
 use crate::{Address, Device, Owner};
 
@@ -30,6 +31,7 @@ pub(super) struct Batch<'c> {
     transaction: Transaction<'c>,
     queues: HashMap<Address, Queue>,
     next: Option<i64>,
+    kept: Vec<(Address, Queued)>,
 }
 
 /// A row of `queues`; without an id it is not there.
@@ -45,21 +47,23 @@ impl<'c> Batch<'c> {
     pub(super) fn begin(connection: &'c mut Connection) -> rusqlite::Result<Self> {
         // Whoever wants to write says so at once: waiting for another process then does no harm.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        Ok(Self { transaction, queues: HashMap::new(), next: None })
+        Ok(Self { transaction, queues: HashMap::new(), next: None, kept: Vec::new() })
     }
 
-    pub(super) fn commit(mut self) -> rusqlite::Result<()> {
+    /// Returns the messages that are in the queues now, in their order.
+    pub(super) fn commit(mut self) -> rusqlite::Result<Vec<(Address, Queued)>> {
         self.write_back()?;
         if let Some(next) = self.next {
             self.transaction.prepare_cached("UPDATE next SET position = ?")?.execute([next])?;
         }
-        self.transaction.commit()
+        self.transaction.commit()?;
+        Ok(self.kept)
     }
 
     pub(super) fn enqueue(
         &mut self,
         to: &Address,
-        message: &[u8],
+        message: Bytes,
         now: Timestamp,
         limits: &Limits,
     ) -> rusqlite::Result<Result<Position, EnqueueError>> {
@@ -90,10 +94,12 @@ impl<'c> Batch<'c> {
             .prepare_cached(
                 "INSERT INTO messages (position, queue, since, body) VALUES (?, ?, ?, ?)",
             )?
-            .execute(params![position, id, integer(now.0), message])?;
+            .execute(params![position, id, integer(now.0), &message[..]])?;
         self.next = Some(position + 1);
         *queue = Queue { id: Some(id), count: queue.count + 1, bytes, changed: true };
-        Ok(Ok(Position(position as u64)))
+        let position = Position(position as u64);
+        self.kept.push((to.clone(), Queued { position, since: now, message }));
+        Ok(Ok(position))
     }
 
     pub(super) fn acknowledge(

@@ -10,7 +10,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::Batch;
-use crate::store::Failure;
+use crate::Address;
+use crate::store::{Failure, Queued, Subscribers};
 
 /// Operations that may wait for a thread; more of them wait to be let in.
 const MAX_WAITING: usize = 4096;
@@ -26,12 +27,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(mut connection: Connection, max_batch: usize) -> io::Result<Self> {
+    pub(super) fn start(
+        mut connection: Connection,
+        max_batch: usize,
+        subscribers: Subscribers,
+    ) -> io::Result<Self> {
         let (jobs, mut waiting) = mpsc::channel::<Write>(MAX_WAITING);
         let thread = Joined::start("relay-write", move || {
+            let subscribers = ClosedOnDrop(subscribers);
             let mut batch = Vec::with_capacity(max_batch);
             while waiting.blocking_recv_many(&mut batch, max_batch) > 0 {
                 let outcome = commit(&mut connection, &mut batch).map_err(Failure::from);
+                let outcome = outcome.map(|kept| {
+                    for (address, queued) in &kept {
+                        subscribers.0.push(address, queued);
+                    }
+                });
                 for Write(job) in batch.drain(..) {
                     job.answer(outcome.clone());
                 }
@@ -58,7 +69,20 @@ impl Writer {
     }
 }
 
-fn commit(connection: &mut Connection, jobs: &mut [Write]) -> rusqlite::Result<()> {
+/// Subscribers hear that the thread has ended, also when it panics.
+struct ClosedOnDrop(Subscribers);
+
+impl Drop for ClosedOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Returns what came into the queues.
+fn commit(
+    connection: &mut Connection,
+    jobs: &mut [Write],
+) -> rusqlite::Result<Vec<(Address, Queued)>> {
     let mut batch = Batch::begin(connection)?;
     for Write(job) in jobs {
         job.run(&mut batch)?;
