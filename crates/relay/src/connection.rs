@@ -135,6 +135,8 @@ pub struct Connection {
     operations: VecDeque<(OperationId, Operation)>,
     next_operation: u64,
     ping: Option<u64>,
+    /// The relay shuts down: what waits is answered, and then the connection is closed.
+    is_leaving: bool,
     phase: Phase,
     stats: ConnectionStats,
 }
@@ -180,6 +182,8 @@ pub struct Close {
 impl Close {
     /// The client has asked for it.
     const FORCED: Self = Self { code: 1000, reason: "forced closure" };
+    /// The relay shuts down.
+    const GOING_AWAY: Self = Self { code: 1001, reason: "the relay shuts down" };
     /// The client is not who it says.
     const UNAUTHORIZED: Self = Self { code: 1008, reason: "unauthorized" };
     /// The client has sent a message of more than [`MAX_MESSAGE_LEN`] bytes.
@@ -222,6 +226,7 @@ impl Connection {
             operations: VecDeque::new(),
             next_operation: 0,
             ping: None,
+            is_leaving: false,
             phase: Phase::Open,
             stats: ConnectionStats::default(),
         }
@@ -240,6 +245,7 @@ impl Connection {
     #[must_use]
     pub fn wants_messages(&self) -> bool {
         self.is_open()
+            && !self.is_leaving
             && self.requests.len() < self.config.max_requests
             && self.outbox.len() < MAX_UNSENT
     }
@@ -258,13 +264,14 @@ impl Connection {
 
     /// A message of the client is there, whole.
     ///
-    /// A driver need not read more than 32 769 bytes of one: it is too long then, whatever follows.
+    /// A driver need not read all of one that is longer than [`MAX_MESSAGE_LEN`]: see
+    /// [`handle_too_long`](Self::handle_too_long).
     pub fn handle_message(&mut self, now: Instant, message: Bytes) {
         if !self.is_open() {
             return;
         }
         if message.len() > MAX_MESSAGE_LEN {
-            return self.close(Phase::Closing(Close::TOO_LONG));
+            return self.handle_too_long();
         }
         if message == FORCE_CLOSE {
             return self.close(Phase::Closing(Close::FORCED));
@@ -298,6 +305,20 @@ impl Connection {
         };
         self.requests.push(sequence, request);
         self.advance(now);
+    }
+
+    /// A message of the client is longer than [`MAX_MESSAGE_LEN`]: the connection is closed.
+    pub fn handle_too_long(&mut self) {
+        if self.is_open() {
+            self.close(Phase::Closing(Close::TOO_LONG));
+        }
+    }
+
+    /// The relay shuts down: no more messages are wanted, those that wait are answered, and then the connection
+    /// is closed.
+    pub fn handle_shutdown(&mut self) {
+        self.is_leaving = true;
+        self.leave();
     }
 
     /// A pong of the client is there. One that answers the last ping is a sign of life.
@@ -460,8 +481,14 @@ impl Connection {
                     Verdict::Reply(reply) => self.requests.answer(sequence, reply),
                 }
             } else {
-                return;
+                return self.leave();
             }
+        }
+    }
+
+    fn leave(&mut self) {
+        if self.is_leaving && self.is_open() && self.requests.len() == 0 {
+            self.close(Phase::Closing(Close::GOING_AWAY));
         }
     }
 

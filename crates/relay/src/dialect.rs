@@ -47,6 +47,15 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// As it is written: `deployed` or `seed`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Seed => "seed",
+        }
+    }
+
     /// Reads a client's frame.
     ///
     /// # Errors

@@ -45,8 +45,10 @@ mod limits;
 mod subscription;
 
 #[cfg(test)]
+#[cfg(feature = "sqlite")]
 mod conformance;
 
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
 
 use std::error::Error;
@@ -61,8 +63,7 @@ use crate::{Address, Device, Owner};
 
 pub(crate) use limits::check as check_setting;
 pub use limits::{InvalidSetting, Limits, LimitsBuilder};
-pub(crate) use subscription::Subscribers;
-pub use subscription::{News, Subscription};
+pub use subscription::{News, Subscribers, Subscription};
 
 /// Keeps what a relay must not forget.
 ///

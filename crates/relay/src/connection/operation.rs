@@ -77,8 +77,24 @@ pub enum Outcome {
     NotQueued(EnqueueError),
     /// The owner gets no number.
     NoNumber(NumberError),
+    /// The client asks too often, and the store was not asked. Only of what a client has asked for.
+    Limited,
     /// The store has failed, whatever it was to do. So it may be said of an operation that takes too long.
     Failed(Failure),
+}
+
+impl Outcome {
+    /// How the store itself has failed, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure)
+            | Self::NotRegistered(RegisterError::Failure(failure))
+            | Self::NotQueued(EnqueueError::Failure(failure))
+            | Self::NoNumber(NumberError::Failure(failure)) => Some(failure),
+            _ => None,
+        }
+    }
 }
 
 impl Operation {

@@ -56,6 +56,7 @@ impl Question {
             (Self::LogIn(_), Outcome::NoNumber(NumberError::Taken)) => {
                 Reply::refused(ErrorName::NumberTaken)
             }
+            (_, Outcome::Limited) => Reply::failed("too many requests: try again later"),
             (Self::Change, Outcome::Done) => Reply::Done,
             (Self::Change, Outcome::NotRegistered(error)) => match error {
                 RegisterError::TooManyPreKeys(_) | RegisterError::TooManyDevices(_) => {

@@ -1,5 +1,5 @@
-mod client;
 mod delivery;
+#[cfg(feature = "sqlite")]
 mod flow;
 mod liveness;
 mod login;
@@ -15,19 +15,11 @@ use bytes::Bytes;
 use super::{Close, Config, Connection, Operation, OperationId, Outcome, Transmit};
 use crate::auth::Challenge;
 use crate::dialect::Dialect;
-use client::{Ask, Heard, Told, encode, heard};
+use crate::test_client::{ALICE, Ask, BOB, Heard, NONCE, Person, Told, encode, heard};
 use memory::Memory;
 
 const DIALECTS: [Dialect; 2] = [Dialect::Deployed, Dialect::Seed];
-const NONCE: [u8; 32] = [4; 32];
 const DOMAIN: &str = "example.org";
-
-/// A client with a key and one device.
-const ALICE: Person = Person(1);
-const BOB: Person = Person(2);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Person(u8);
 
 fn config() -> super::ConfigBuilder {
     Config::builder().domain(DOMAIN)

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, VecDeque, hash_map};
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
+use std::task::{Context, Poll, Waker};
 
 use super::{Failure, Queued};
 use crate::Address;
@@ -35,23 +35,28 @@ impl Subscription {
     ///
     /// It may be dropped and called again: nothing is lost.
     pub async fn next(&mut self) -> Option<News> {
-        loop {
-            {
-                let mut waiting = self.desk.lock();
-                if let Some(queued) = waiting.queued.pop_front() {
-                    waiting.bytes -= queued.message.len();
-                    return Some(News::Pushed(queued));
-                }
-                if waiting.behind {
-                    waiting.behind = false;
-                    return Some(News::Behind);
-                }
-                if waiting.closed {
-                    return None;
-                }
-            }
-            self.desk.news.notified().await;
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// [`next`](Self::next), for those who poll.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<News>> {
+        let mut waiting = self.desk.lock();
+        if let Some(queued) = waiting.queued.pop_front() {
+            waiting.bytes -= queued.message.len();
+            return Poll::Ready(Some(News::Pushed(queued)));
         }
+        if waiting.behind {
+            waiting.behind = false;
+            return Poll::Ready(Some(News::Behind));
+        }
+        if waiting.closed {
+            return Poll::Ready(None);
+        }
+        match &mut waiting.reader {
+            Some(reader) => reader.clone_from(context.waker()),
+            reader => *reader = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 
@@ -74,19 +79,17 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// All who have subscribed. A store tells it of every message that it keeps.
+/// All who have subscribed, for those who write a [`Store`](super::Store): it tells them of every message that it
+/// keeps. Clones share them.
 #[derive(Default)]
-pub(crate) struct Subscribers(Arc<Hub>);
+pub struct Subscribers(Arc<Hub>);
 
 /// By whose queue it is; `None` once the store is closed.
 struct Hub(Mutex<Option<HashMap<Address, Vec<Arc<Desk>>>>>);
 
 /// What waits for one subscriber.
 #[derive(Default)]
-struct Desk {
-    waiting: Mutex<Waiting>,
-    news: Notify,
-}
+struct Desk(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -94,12 +97,16 @@ struct Waiting {
     bytes: usize,
     behind: bool,
     closed: bool,
+    /// Who waits for the next news, if anybody does.
+    reader: Option<Waker>,
 }
 
 impl Subscribers {
+    /// News of a queue from now on.
+    ///
     /// # Errors
-    /// The store is closed.
-    pub(crate) fn subscribe(&self, address: &Address) -> Result<Subscription, Failure> {
+    /// [`Failure::Closed`], after [`close`](Self::close).
+    pub fn subscribe(&self, address: &Address) -> Result<Subscription, Failure> {
         let desk = Arc::new(Desk::default());
         let mut desks = self.0.lock();
         let desks = desks.as_mut().ok_or(Failure::Closed)?;
@@ -109,7 +116,7 @@ impl Subscribers {
 
     /// A message is in its queue, for good: whoever fetches from now on gets it. Those of one queue come in its
     /// order.
-    pub(crate) fn push(&self, address: &Address, queued: &Queued) {
+    pub fn push(&self, address: &Address, queued: &Queued) {
         let desks = self.0.lock();
         let desks = desks.as_ref().and_then(|desks| desks.get(address));
         for desk in desks.into_iter().flatten() {
@@ -118,11 +125,10 @@ impl Subscribers {
     }
 
     /// No more news will come.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let desks = self.0.lock().take();
         for desk in desks.into_iter().flatten().flat_map(|(_, desks)| desks) {
-            desk.lock().closed = true;
-            desk.news.notify_one();
+            desk.tell(|waiting| waiting.closed = true);
         }
     }
 }
@@ -154,24 +160,36 @@ impl Hub {
 
 impl Desk {
     fn push(&self, queued: &Queued) {
+        self.tell(|waiting| {
+            // Whoever is told to fetch gets this one too.
+            if waiting.behind {
+                return;
+            }
+            let bytes = waiting.bytes + queued.message.len();
+            let fits = waiting.queued.len() < MAX_WAITING && bytes <= MAX_WAITING_BYTES;
+            if fits || waiting.queued.is_empty() {
+                waiting.bytes = bytes;
+                waiting.queued.push_back(queued.clone());
+            } else {
+                waiting.queued.clear();
+                waiting.bytes = 0;
+                waiting.behind = true;
+            }
+        });
+    }
+
+    /// Does it, and wakes the reader.
+    fn tell(&self, change: impl FnOnce(&mut Waiting)) {
         let mut waiting = self.lock();
-        // Whoever is told to fetch gets this one too.
-        if waiting.behind {
-            return;
-        }
-        let bytes = waiting.bytes + queued.message.len();
-        let fits = waiting.queued.len() < MAX_WAITING && bytes <= MAX_WAITING_BYTES;
-        if fits || waiting.queued.is_empty() {
-            waiting.bytes = bytes;
-            waiting.queued.push_back(queued.clone());
-        } else {
-            *waiting = Waiting { behind: true, ..Waiting::default() };
-        }
+        change(&mut waiting);
+        let reader = waiting.reader.take();
         drop(waiting);
-        self.news.notify_one();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -89,6 +89,28 @@ fn a_message_of_the_longest_kind_passes_and_a_longer_one_ends_the_connection() {
 }
 
 #[test]
+fn a_relay_that_shuts_down_answers_what_waits_and_closes() {
+    let close = Close { code: 1001, reason: "the relay shuts down" };
+    for dialect in DIALECTS {
+        let mut peer = Peer::anonymous(dialect);
+        peer.connection.handle_shutdown();
+        assert_eq!(peer.close(), Some(close));
+
+        let mut memory = Memory::default();
+        let mut peer = Peer::anonymous(dialect);
+        peer.ask(1, Ask::Send(BOB, b"sealed"));
+        let (id, operation) = peer.operation();
+        peer.connection.handle_shutdown();
+        assert!(!peer.connection.wants_messages());
+        assert!(peer.transmits().is_empty());
+        peer.outcome(id, memory.run(operation));
+        let transmits = peer.transmits();
+        assert!(matches!(transmits[0], Transmit::Message(_)));
+        assert_eq!(transmits[1..], [Transmit::Close(close)]);
+    }
+}
+
+#[test]
 fn nothing_happens_after_the_end() {
     for dialect in DIALECTS {
         let mut memory = Memory::default();

@@ -48,6 +48,22 @@ fn an_authenticated_client_may_not_do_what_gives_it_away() {
 }
 
 #[test]
+fn who_asks_too_often_is_told_so_and_may_ask_again() {
+    for dialect in DIALECTS {
+        let mut peer = Peer::anonymous(dialect);
+        for ask in ANONYMOUS {
+            peer.ask(8, ask);
+            let (id, _) = peer.operation();
+            peer.outcome(id, Outcome::Limited);
+            let text = "too many requests: try again later";
+            let refused = Told::Error("unknown_error".into(), text.into());
+            assert_eq!(peer.hear(), [Heard { sequence: 8, told: refused }], "{ask:?}");
+            assert!(peer.connection.wants_messages());
+        }
+    }
+}
+
+#[test]
 fn an_anonymous_client_may_ask_and_send() {
     for dialect in DIALECTS {
         let mut memory = Memory::default();

@@ -1,4 +1,4 @@
-//! What clients say and hear, the same in both dialects.
+//! What clients in tests say and hear, the same in both dialects.
 
 use std::sync::OnceLock;
 
@@ -6,10 +6,19 @@ use bytes::Bytes;
 use towline_wire::relay::deployed::{self, Ack, Unregister};
 use towline_wire::relay::seed;
 
-use super::{NONCE, Person};
 use crate::auth::Key;
 use crate::dialect::Dialect;
 use crate::{Address, Device, Owner};
+
+/// What a challenge is where it is not random.
+pub(crate) const NONCE: [u8; 32] = [4; 32];
+
+/// A client with a key and one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Person(pub(crate) u8);
+
+pub(crate) const ALICE: Person = Person(1);
+pub(crate) const BOB: Person = Person(2);
 
 /// The one device that a person has.
 const DEVICE: u32 = 1;
@@ -21,14 +30,14 @@ impl Person {
         KEYS[usize::from(self.0)].get_or_init(|| Key::new(&[self.0; 32]))
     }
 
-    pub(super) fn owner(self, dialect: Dialect) -> Owner {
+    pub(crate) fn owner(self, dialect: Dialect) -> Owner {
         match dialect {
             Dialect::Deployed => self.key().identity().into(),
             Dialect::Seed => self.key().user_id().into(),
         }
     }
 
-    pub(super) fn address(self, dialect: Dialect) -> Address {
+    pub(crate) fn address(self, dialect: Dialect) -> Address {
         Address::new(self.owner(dialect), DEVICE)
     }
 
@@ -44,9 +53,11 @@ impl Person {
 
 /// What a client says.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ask<'a> {
+pub(crate) enum Ask<'a> {
     Acknowledge,
+    /// To [`NONCE`].
     LogIn(Person),
+    LogInTo(&'a [u8], Person),
     /// With a signature by somebody else.
     LogInFalsely(Person),
     Register(&'a [u8], &'a [Bytes]),
@@ -62,7 +73,7 @@ pub(super) enum Ask<'a> {
     NumberOf(Person),
 }
 
-pub(super) fn encode(dialect: Dialect, sequence: u32, ask: Ask<'_>) -> Bytes {
+pub(crate) fn encode(dialect: Dialect, sequence: u32, ask: Ask<'_>) -> Bytes {
     let mut frame = Vec::new();
     match dialect {
         Dialect::Deployed => {
@@ -80,8 +91,8 @@ pub(super) fn encode(dialect: Dialect, sequence: u32, ask: Ask<'_>) -> Bytes {
 fn deployed_payload(ask: Ask<'_>) -> deployed::Payload {
     use deployed::Payload;
 
-    let login = |person: Person| {
-        let nonce = Bytes::copy_from_slice(&NONCE);
+    let login = |nonce: &[u8], person: Person| {
+        let nonce = Bytes::copy_from_slice(nonce);
         let mut login = Vec::new();
         let address = Some(person.deployed_address());
         deployed::Login { address, nonce }.encode(&mut login).unwrap();
@@ -89,9 +100,12 @@ fn deployed_payload(ask: Ask<'_>) -> deployed::Payload {
     };
     match ask {
         Ask::Acknowledge => Payload::Ack(Ack {}),
-        Ask::LogIn(person) => Payload::AuthResponse(person.key().answer_deployed(login(person))),
+        Ask::LogIn(person) => deployed_payload(Ask::LogInTo(&NONCE, person)),
+        Ask::LogInTo(nonce, person) => {
+            Payload::AuthResponse(person.key().answer_deployed(login(nonce, person)))
+        }
         Ask::LogInFalsely(person) => {
-            Payload::AuthResponse(Key::new(&[99; 32]).answer_deployed(login(person)))
+            Payload::AuthResponse(Key::new(&[99; 32]).answer_deployed(login(&NONCE, person)))
         }
         Ask::Register(signed, one_time) => Payload::Register(deployed::Register {
             signed_pre_key: Bytes::copy_from_slice(signed),
@@ -134,17 +148,20 @@ fn deployed_payload(ask: Ask<'_>) -> deployed::Payload {
 fn seed_payload(ask: Ask<'_>) -> seed::Payload {
     use seed::Payload;
 
-    let login = |person: Person| {
-        let nonce = Bytes::copy_from_slice(&NONCE);
+    let login = |nonce: &[u8], person: Person| {
+        let nonce = Bytes::copy_from_slice(nonce);
         let mut login = Vec::new();
         seed::Login { address: Some(person.seed_address()), nonce }.encode(&mut login).unwrap();
         login.into()
     };
     match ask {
         Ask::Acknowledge => Payload::Ack(Ack {}),
-        Ask::LogIn(person) => Payload::AuthResponse(person.key().answer_seed(login(person))),
+        Ask::LogIn(person) => seed_payload(Ask::LogInTo(&NONCE, person)),
+        Ask::LogInTo(nonce, person) => {
+            Payload::AuthResponse(person.key().answer_seed(login(nonce, person)))
+        }
         Ask::LogInFalsely(person) => {
-            Payload::AuthResponse(Key::new(&[99; 32]).answer_seed(login(person)))
+            Payload::AuthResponse(Key::new(&[99; 32]).answer_seed(login(&NONCE, person)))
         }
         Ask::Register(signed, one_time) => Payload::Register(seed::Register {
             registration_id: 9,
@@ -171,13 +188,13 @@ fn seed_payload(ask: Ask<'_>) -> seed::Payload {
 
 /// What a client hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Heard {
-    pub(super) sequence: u32,
-    pub(super) told: Told,
+pub(crate) struct Heard {
+    pub(crate) sequence: u32,
+    pub(crate) told: Told,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     Challenge(Bytes),
     Configuration,
     Ack,
@@ -194,17 +211,17 @@ pub(super) enum Told {
 
 impl Told {
     /// An error without a text.
-    pub(super) fn error(name: &str) -> Self {
+    pub(crate) fn error(name: &str) -> Self {
         Self::Error(name.into(), String::new())
     }
 
     /// Whether it carries the sequence number of a request.
-    pub(super) fn is_answer(&self) -> bool {
+    pub(crate) fn is_answer(&self) -> bool {
         matches!(self, Self::Ack | Self::Error(..) | Self::PreKeys(_) | Self::Number(..))
     }
 }
 
-pub(super) fn heard(dialect: Dialect, frame: Bytes) -> Heard {
+pub(crate) fn heard(dialect: Dialect, frame: Bytes) -> Heard {
     match dialect {
         Dialect::Deployed => {
             use deployed::Payload;
