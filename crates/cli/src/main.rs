@@ -10,6 +10,7 @@ mod json;
 mod notices;
 mod perf;
 mod pipe;
+mod relay;
 mod shutdown;
 mod size;
 mod stdio;
@@ -23,7 +24,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 
-/// Sessions over networks that lose, reorder and delay packets.
+/// Sessions over networks that lose, reorder and delay packets, and a relay for who is away.
 #[derive(Parser)]
 #[command(name = "towline", version, max_term_width = 100)]
 struct Cli {
@@ -40,6 +41,8 @@ enum Command {
     Perf(perf::Command),
     Decode(decode::Args),
     Demo(demo::Args),
+    #[command(subcommand)]
+    Relay(relay::Command),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         // One thread: handing frames to another costs more than it saves.
         Command::Perf(command) => live_on(Builder::new_current_thread(), perf::run(command)),
         Command::Demo(args) => live(demo::run(args)),
+        Command::Relay(command) => relay::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ mod lossy;
 mod path;
 mod perf;
 mod pipe;
+mod relay;
 mod support;
 mod tunnel;
 mod usage;

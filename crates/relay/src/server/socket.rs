@@ -155,11 +155,12 @@ impl<S: Store> Driver<S> {
         is_busy |= self.take_outcomes(context, now);
         let can_begin = self.take_news(context)?;
         self.write(context, now, &mut is_busy)?;
+        // Before the operations: what a client has acknowledged it should not find in its queue any more.
+        is_busy |= self.begin_acknowledgements();
+        while let Poll::Ready(Some(())) = self.acknowledgements.poll_next_unpin(context) {}
         if can_begin {
             is_busy |= self.begin_operations();
         }
-        is_busy |= self.begin_acknowledgements();
-        while let Poll::Ready(Some(())) = self.acknowledgements.poll_next_unpin(context) {}
         is_busy |= self.take_time(context, now)?;
         Ok(is_busy)
     }

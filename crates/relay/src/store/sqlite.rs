@@ -38,7 +38,7 @@ use super::{
 use crate::{Address, Device, Owner};
 use thread::{Readers, Writer};
 
-pub use backup::BackupError;
+pub use backup::{BackupError, backup};
 pub use check::{Fault, Report, check};
 
 /// Settings of a [`Sqlite`] store, valid as built.

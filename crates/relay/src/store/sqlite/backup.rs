@@ -38,12 +38,18 @@ pub enum BackupError {
 pub(super) async fn run(from: PathBuf, to: PathBuf) -> Result<(), BackupError> {
     let (answer, outcome) = oneshot::channel();
     thread::Builder::new().name("relay-backup".into()).spawn(move || {
-        let _ = answer.send(copy(&from, &to));
+        let _ = answer.send(backup(&from, &to));
     })?;
     outcome.await.map_err(|_| BackupError::GivenUp)?
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
+/// Writes all that is in a store's file to a new file, as [`Sqlite::backup`](super::Sqlite::backup) does, also from
+/// outside the process that has the store open. It blocks until that is done.
+///
+/// # Errors
+/// [`BackupError`]; there is no new file then.
+pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), BackupError> {
+    let (from, to) = (from.as_ref(), to.as_ref());
     let source = schema::open_to_read(from)?;
     File::create_new(to)?;
     let copied = fill(&source, to);

@@ -35,22 +35,29 @@ const RULES: [(Fault, &str); 6] = [
 ];
 
 /// Something that is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// The file is damaged; SQLite says how.
+    #[error("the file is damaged: {0}")]
     Damaged(String),
     /// What a queue says it holds is not what it holds.
+    #[error("a queue does not hold what it says")]
     QueueTotals,
     /// A message is in no queue.
+    #[error("a message is in no queue")]
     LostMessage,
     /// A message has a position that is yet to be given.
+    #[error("a message has a position that is yet to be given")]
     UsedPosition,
     /// The next position is not known.
+    #[error("the next position is not known")]
     NoNextPosition,
     /// A one-time prekey is no device's.
+    #[error("a one-time prekey is no device's")]
     LostPreKey,
     /// A short number is not the beginning of its number.
+    #[error("a short number is not the beginning of its number")]
     ForeignShortNumber,
 }
 

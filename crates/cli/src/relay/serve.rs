@@ -1,0 +1,168 @@
+//! `towline relay serve`: the server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use towline_relay::connection;
+use towline_relay::server::{BindError, Server, Tls, TlsError};
+use towline_relay::store::sqlite::{self, OpenError, Sqlite};
+
+use super::directory::Directory;
+use super::limits::LimitArgs;
+use crate::args::HostPort;
+use crate::failure::Failure;
+use crate::shutdown::Shutdown;
+
+/// Serve clients over WebSockets
+///
+/// The deployed dialect is at /api, the seed's at --seed-dialect-path. Health is at /healthz and /readyz, metrics for
+/// Prometheus are at /metrics. SIGTERM and Ctrl-C let clients get what they wait for, and then end. SIGHUP reads the
+/// certificate again.
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  towline relay serve --listen 127.0.0.1:8080 --data ./relay-data
+  towline relay serve --listen 0.0.0.0:443 --data /var/lib/towline --domain relay.example \\
+    --tls-certificate fullchain.pem --tls-key privkey.pem")]
+pub(crate) struct Args {
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: HostPort,
+    /// Where to keep what must not be forgotten; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// What keeps it
+    #[arg(long, value_name = "STORE", default_value = "sqlite")]
+    store: StoreKind,
+    /// Path of the seed's dialect
+    #[arg(long, value_name = "PATH", default_value = "/v0/api")]
+    seed_dialect_path: String,
+    /// Where chat numbers are unique; clients are told [default: empty]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    domain: String,
+    /// Certificates in PEM, the relay's own first
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Time from one ping to the next, and how long it waits for its pong, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    ping_interval: u64,
+    /// With fewer one-time prekeys than this, a device is asked for twice as many
+    #[arg(long, value_name = "N", default_value = "10")]
+    prekey_limit: u32,
+    /// Time from one look at a device's prekeys to the next, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    prekey_interval: u64,
+    /// How long clients are waited for at the end, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(..=3600))]
+    drain_timeout: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// What keeps what must not be forgotten.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum StoreKind {
+    /// One file in --data.
+    Sqlite,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let mut shutdown = Shutdown::listen();
+    let address = args.listen.resolve().await?;
+    let connection = args.connection()?;
+    let limits = args.limits.server()?;
+    let tls = args.tls()?;
+    let directory = Directory::from(args.data.clone());
+    directory.create()?;
+    let _lock = directory.lock()?;
+    let store = match args.store {
+        StoreKind::Sqlite => open(&directory, &args.limits)?,
+    };
+    raise_file_limit();
+
+    let mut builder = Server::builder(store)
+        .connection(connection)
+        .limits(limits)
+        .seed_path(args.seed_dialect_path)
+        .max_age(args.limits.max_age())
+        .drain_timeout(Duration::from_secs(args.drain_timeout));
+    if let Some(tls) = tls {
+        builder = builder.tls(tls.clone());
+        tokio::spawn(reload_on_hangup(tls));
+    }
+    let server = builder.bind(address).await?;
+    eprintln!("listening on {}", server.local_address());
+    server.run(shutdown.asked()).await;
+    Ok(())
+}
+
+impl Args {
+    fn connection(&self) -> Result<connection::Config, Failure> {
+        let ping_interval = Duration::from_secs(self.ping_interval);
+        let builder = connection::Config::builder()
+            .domain(&self.domain)
+            .ping_interval(ping_interval)
+            .pong_timeout(ping_interval)
+            .prekey_limit(self.prekey_limit)
+            .prekey_interval(Duration::from_secs(self.prekey_interval));
+        let config = self.limits.connection(builder).build();
+        config.map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
+            return Ok(None);
+        };
+        let failure = |error: TlsError| Failure::Failed(error.to_string());
+        Tls::open(certificate, key).map(Some).map_err(failure)
+    }
+}
+
+fn open(directory: &Directory, limits: &LimitArgs) -> Result<Sqlite, Failure> {
+    let config = sqlite::Config::builder().limits(limits.store()?).build();
+    let config = config.map_err(|error| Failure::Usage(error.to_string()))?;
+    let path = directory.store();
+    Sqlite::open(&path, &config)
+        .map_err(|error: OpenError| Failure::Failed(format!("{}: {error}", path.display())))
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Listen { address, error } => Self::listen(address, error),
+            error => Self::Usage(error.to_string()),
+        }
+    }
+}
+
+/// Each connection is an open file. What the operating system would allow at most is what is wanted.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        let raised = getrlimit(Resource::RLIMIT_NOFILE)
+            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+        if let Err(error) = raised {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+/// Certificates are renewed every few weeks, and nobody should be disconnected for that.
+async fn reload_on_hangup(tls: Tls) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+        while hangups.recv().await.is_some() {
+            match tls.reload() {
+                Ok(()) => eprintln!("the certificate has been read again"),
+                Err(error) => eprintln!("towline: the old certificate stays in use: {error}"),
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    drop(tls);
+}

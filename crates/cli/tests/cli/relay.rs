@@ -1,0 +1,42 @@
+//! The relay, and clients that speak the wire's own words.
+
+mod client;
+mod flow;
+mod store;
+
+use tempfile::TempDir;
+
+use crate::support::Running;
+
+/// A relay that runs, on a directory of its own.
+struct Relay {
+    running: Running,
+    address: String,
+    directory: TempDir,
+}
+
+impl Relay {
+    fn new() -> Self {
+        Self::at(tempfile::tempdir().expect("a new directory"))
+    }
+
+    fn at(directory: TempDir) -> Self {
+        let data = directory.path().to_str().expect("a path in UTF-8");
+        let mut running =
+            Running::serve(&["relay", "serve", "--listen", "127.0.0.1:0", "--data", data]);
+        let address = running.address();
+        Self { running, address, directory }
+    }
+
+    fn data(&self) -> &str {
+        self.directory.path().to_str().expect("a path in UTF-8")
+    }
+
+    /// Ends it, and keeps what it has stored.
+    fn end(self) -> TempDir {
+        let Self { running, directory, .. } = self;
+        running.terminate();
+        assert!(running.output().status.success());
+        directory
+    }
+}
