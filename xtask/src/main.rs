@@ -53,7 +53,7 @@ enum Task {
         #[arg(value_enum)]
         what: Option<Bench>,
         /// Passed on: to criterion a filter, or options such as `--save-baseline`; to `loopback`,
-        /// `plots` and `scale` their own.
+        /// `plots`, `relay` and `scale` their own.
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
@@ -163,6 +163,8 @@ enum Bench {
     Loopback,
     /// Pictures of the tables of the emulated paths; `--check` writes none
     Plots,
+    /// The message relay: how fast, how soon, and how many
+    Relay,
     /// Sessions by the thousand
     Scale,
     /// The store of the message relay, beside an fdatasync
@@ -185,6 +187,7 @@ fn bench(what: Option<Bench>, arguments: &[OsString]) -> Result<(), Failed> {
             }
             Bench::Loopback => our_own("loopback"),
             Bench::Plots => our_own("plots"),
+            Bench::Relay => our_own("relay"),
             Bench::Scale => our_own("scale"),
             Bench::Store => cargo_bench("towline-relay", "store"),
         };

@@ -1,5 +1,5 @@
-//! What sessions cost over loopback: beside what else carries bytes there, and by the thousand. And pictures of what
-//! they reach on emulated paths.
+//! What sessions cost over loopback: beside what else carries bytes there, and by the thousand. Pictures of what
+//! they reach on emulated paths. And what the message relay does.
 //!
 //! A table says more as ratios than as figures of one machine, so the rounds of all that stands in it take turns
 //! in one run; medians are printed.
@@ -10,6 +10,7 @@ mod kcp;
 mod loopback;
 mod plots;
 mod quic;
+mod relay;
 mod scale;
 mod sessions;
 mod table;
@@ -35,6 +36,11 @@ enum Benchmark {
     Loopback(loopback::Arguments),
     /// Sessions by the thousand
     Scale(scale::Arguments),
+    /// The message relay: how fast, how soon, and how many
+    Relay(relay::Arguments),
+    /// The relay that `relay` measures, until standard input ends
+    #[command(hide = true)]
+    RelayServer(relay::ServerArguments),
     /// Pictures of the tables that the tests of the congestion control keep
     Plots(plots::Arguments),
 }
@@ -52,6 +58,8 @@ fn main() -> Result<(), Failure> {
     match Benchmark::parse() {
         Benchmark::Loopback(arguments) => loopback::run(&arguments),
         Benchmark::Scale(arguments) => scale::run(&arguments),
+        Benchmark::Relay(arguments) => relay::run(&arguments),
+        Benchmark::RelayServer(arguments) => relay::serve(&arguments),
         Benchmark::Plots(arguments) => plots::run(&arguments),
     }
 }

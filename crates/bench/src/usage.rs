@@ -20,9 +20,14 @@ pub(crate) fn processor_time() -> Duration {
     Duration::ZERO
 }
 
-/// Bytes of memory in use; zero where the operating system does not tell.
+/// Bytes of memory that this process uses; zero where the operating system does not tell.
 pub(crate) fn resident_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    memory_of("self")
+}
+
+/// Bytes of memory that a process uses, by its id; zero where the operating system does not tell.
+pub(crate) fn memory_of(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let kibibytes = status.lines().find_map(|line| {
         line.strip_prefix("VmRSS:")?.strip_suffix("kB")?.trim().parse::<u64>().ok()
     });
