@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 use crate::path::{Path, udp_socket};
-use crate::support::{PATIENCE, Running};
+use crate::support::{PATIENCE, Running, environment};
 
 /// What the exit's memory may grow by while strangers flood it, in KiB. Its tables for rates, answers
 /// and half-open sessions fill up to their bounds, and no further.
@@ -143,8 +143,4 @@ fn resident_kib(process: &Running) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
-}
-
-fn environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }

@@ -1,12 +1,25 @@
 //! The relay, and clients that speak the wire's own words.
 
 mod client;
+mod crash;
 mod flow;
 mod store;
 
 use tempfile::TempDir;
 
 use crate::support::Running;
+
+/// All come from one address, and do in seconds what takes others a day.
+const UNLIMITED: [&str; 8] = [
+    "--connection-rate",
+    "none",
+    "--message-rate",
+    "none",
+    "--recipient-rate",
+    "none",
+    "--registration-rate",
+    "none",
+];
 
 /// A relay that runs, on a directory of its own.
 struct Relay {
@@ -22,8 +35,8 @@ impl Relay {
 
     fn at(directory: TempDir) -> Self {
         let data = directory.path().to_str().expect("a path in UTF-8");
-        let mut running =
-            Running::serve(&["relay", "serve", "--listen", "127.0.0.1:0", "--data", data]);
+        let serve = ["relay", "serve", "--listen", "127.0.0.1:0", "--data", data];
+        let mut running = Running::serve(&[&serve[..], &UNLIMITED].concat());
         let address = running.address();
         Self { running, address, directory }
     }

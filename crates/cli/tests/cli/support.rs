@@ -109,6 +109,11 @@ impl Running {
         assert!(status.expect("there is a kill command").success());
     }
 
+    /// Ends the program without a chance to do anything about it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -168,4 +173,9 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
             (state >> 32) as u8
         })
         .collect()
+}
+
+/// A number from the environment, to do more than usual or the same again.
+pub(crate) fn environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }

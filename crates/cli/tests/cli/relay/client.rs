@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 use towline_wire::relay::{DecodeError, Excess, deployed, seed};
 
 /// A message of a dialect.
@@ -45,23 +45,39 @@ pub(super) struct Client<M> {
 
 impl<M: Message> Client<M> {
     pub(super) async fn connect(address: &str) -> Self {
-        let stream = TcpStream::connect(address).await.expect("the relay listens");
+        Self::try_connect(address).await.expect("the relay takes a WebSocket")
+    }
+
+    /// Fails once the relay is gone.
+    pub(super) async fn try_connect(address: &str) -> Result<Self, Error> {
+        let stream = TcpStream::connect(address).await?;
         let url = format!("ws://{address}{}", M::PATH);
-        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.expect("a WebSocket");
-        Self { socket, dialect: std::marker::PhantomData }
+        let (socket, _) = tokio_tungstenite::client_async(url, stream).await?;
+        Ok(Self { socket, dialect: std::marker::PhantomData })
     }
 
     pub(super) async fn say(&mut self, message: M) {
-        let mut frame = Vec::new();
-        message.write(&mut frame).expect("a message of a good size");
-        self.socket.send(Frame::binary(frame)).await.expect("the relay reads");
+        self.try_say(message).await.expect("the relay reads");
     }
 
     pub(super) async fn hear(&mut self) -> M {
+        self.try_hear().await.expect("the relay is there")
+    }
+
+    /// Fails once the relay is gone.
+    pub(super) async fn try_say(&mut self, message: M) -> Result<(), Error> {
+        let mut frame = Vec::new();
+        message.write(&mut frame).expect("a message of a good size");
+        self.socket.send(Frame::binary(frame)).await
+    }
+
+    /// Fails once the relay is gone. May be dropped and called again.
+    pub(super) async fn try_hear(&mut self) -> Result<M, Error> {
         loop {
-            let frame = self.socket.next().await.expect("the relay has not closed");
-            match frame.expect("the relay is there") {
-                Frame::Binary(frame) => return M::read(frame).expect("a message of the dialect"),
+            match self.socket.next().await.unwrap_or(Err(Error::ConnectionClosed))? {
+                Frame::Binary(frame) => {
+                    return Ok(M::read(frame).expect("a message of the dialect"));
+                }
                 Frame::Ping(_) => {}
                 other => panic!("{other:?} is no message"),
             }
