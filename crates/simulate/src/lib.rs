@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`decode_start`], [`decode_data`], [`decode_relay`] | bytes | the codecs: what decodes encodes to the same |
 //! | [`connection_ops`] | bytes as operations | one connection against a model of both its directions |
+//! | [`relay_connection`] | bytes as clients and a store | a few connections of the message relay over one store |
 //! | [`two_peers`] | bytes as a network and two applications | two connections, to their end |
 //! | [`scenario`] | a seed | handshakes and sessions of several nodes over random paths, to their end |
 //!
@@ -37,6 +38,7 @@ mod flow;
 mod link;
 mod payload;
 mod peer;
+mod relay_connection;
 mod scenario;
 mod session;
 mod two_peers;
@@ -46,6 +48,7 @@ mod wire;
 pub use connection_ops::connection_ops;
 pub use decode::{decode_data, decode_relay, decode_start};
 pub use fault::{Fault, UnknownFault};
+pub use relay_connection::relay_connection;
 pub use scenario::{Failure, Report, Scenario, scenario};
 pub use session::Outcome;
 pub use two_peers::two_peers;

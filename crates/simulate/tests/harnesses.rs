@@ -41,6 +41,11 @@ fn the_inputs_kept_for_connection_ops_pass() {
 }
 
 #[test]
+fn the_inputs_kept_for_relay_connection_pass() {
+    replay("relay_connection", towline_simulate::relay_connection);
+}
+
+#[test]
 fn the_inputs_kept_for_two_peers_pass() {
     replay("two_peers", towline_simulate::two_peers);
 }
@@ -80,6 +85,11 @@ proptest! {
     #[test]
     fn a_connection_agrees_with_its_model(input in bytes(2000)) {
         towline_simulate::connection_ops(&input);
+    }
+
+    #[test]
+    fn the_relay_tells_people_apart(input in bytes(2000)) {
+        towline_simulate::relay_connection(&input);
     }
 
     #[test]
