@@ -1,6 +1,7 @@
 //! Whose device: the key under which everything is kept.
 
 use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use towline_wire::relay::{BASE32, Identity, UserId};
@@ -16,6 +17,18 @@ impl Owner {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// As an identity of the `deployed` dialect, if it is one.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        Identity::try_from(&self.0[..]).ok()
+    }
+
+    /// As a user of the `seed` dialect, if it is one.
+    #[must_use]
+    pub fn user_id(&self) -> Option<UserId> {
+        UserId::try_from(&self.0[..]).ok()
     }
 }
 
@@ -110,6 +123,41 @@ impl fmt::Display for Address {
     }
 }
 
+/// A text is no owner, device or address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an address is OWNER:DEVICE in base32, as a relay writes it")]
+pub struct InvalidAddress;
+
+impl FromStr for Owner {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let bytes = BASE32.decode(text.as_bytes()).map_err(|_| InvalidAddress)?;
+        let identity = Identity::try_from(&bytes[..]).map(Self::from);
+        identity
+            .or_else(|_| UserId::try_from(&bytes[..]).map(Self::from))
+            .map_err(|_| InvalidAddress)
+    }
+}
+
+impl FromStr for Device {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let bytes = BASE32.decode(text.as_bytes()).map_err(|_| InvalidAddress)?;
+        Bytes::from(bytes).try_into().map_err(|_| InvalidAddress)
+    }
+}
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let (owner, device) = text.split_once(':').ok_or(InvalidAddress)?;
+        Ok(Self { owner: owner.parse()?, device: device.parse()? })
+    }
+}
+
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Owner({self})")
@@ -144,6 +192,20 @@ mod tests {
         assert_eq!(Device::from(0x0102_0304).as_bytes(), [1, 2, 3, 4]);
         assert_eq!(Device::from(7).number(), Some(7));
         assert_eq!(Device::try_from(Bytes::new()).unwrap().number(), None);
+    }
+
+    #[test]
+    fn an_address_is_read_as_it_is_written() {
+        let identity = Identity::try_from([5; 32]).unwrap();
+        for address in [
+            Address::new(identity, 7),
+            Address::new(UserId::new(&[5; 32]), Device::try_from(Bytes::new()).unwrap()),
+        ] {
+            assert_eq!(address.to_string().parse(), Ok(address));
+        }
+        for text in ["", ":", "yyy", "yyyy:yyyy", "0:0", &format!("{identity}"), "vl:l"] {
+            assert_eq!(text.parse::<Address>(), Err(InvalidAddress), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`dialect`] | frames to and from what clients ask and are told, the same in both dialects; no I/O |
 //! | [`connection`] | what one client may do, is told and gets delivered, as a state machine; no I/O |
 //! | [`store`] | what a relay must not forget: queues, prekeys and chat numbers |
+//! | [`client`] | who connects to a relay: sends anonymously, or logs in and receives; feature `client` |
 //! | [`server`] | all of it behind WebSockets, with limits and metrics; feature `server` |
 //!
 //! Both dialects of [`towline_wire::relay`] share one store. An [`Address`] is a key of bytes that
@@ -14,6 +15,8 @@
 mod address;
 
 pub mod auth;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod connection;
 pub mod dialect;
 #[cfg(feature = "server")]
@@ -23,4 +26,4 @@ pub mod store;
 #[cfg(test)]
 mod test_client;
 
-pub use address::{Address, Device, DeviceTooLong, Owner};
+pub use address::{Address, Device, DeviceTooLong, InvalidAddress, Owner};

@@ -139,7 +139,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     async fn hear(&mut self) -> Heard {
         loop {
             match self.socket.next().await.unwrap().unwrap() {
-                Message::Binary(frame) => return heard(self.dialect, frame),
+                Message::Binary(frame) => match heard(self.dialect, frame) {
+                    // Whenever the relay has looked.
+                    Heard { told: Told::PreKeysLow(_), .. } => {}
+                    heard => return heard,
+                },
                 Message::Ping(_) => {}
                 other => panic!("{other:?} is no message"),
             }
