@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod client;
 mod directory;
 mod limits;
 mod serve;
@@ -15,6 +16,8 @@ pub(crate) enum Command {
     Serve(Box<serve::Args>),
     Check(check::Args),
     Backup(backup::Args),
+    #[command(subcommand)]
+    Client(client::Command),
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
@@ -22,5 +25,6 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => live(serve::run(*args)),
         Command::Check(args) => check::run(&args),
         Command::Backup(args) => backup::run(&args),
+        Command::Client(command) => live(client::run(command)),
     }
 }

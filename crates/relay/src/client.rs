@@ -68,6 +68,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use towline_wire::relay::{ErrorName, Identity};
 
@@ -97,7 +98,10 @@ pub struct OwnDevice(Asker);
 
 /// What comes to a device.
 #[derive(Debug)]
-pub struct Inbox(mpsc::Receiver<Event>);
+pub struct Inbox {
+    events: mpsc::Receiver<Event>,
+    task: JoinHandle<()>,
+}
 
 /// Something that has come to a device.
 #[derive(Debug)]
@@ -264,8 +268,8 @@ impl OwnDevice {
         // One at a time: what waits is counted by the task.
         let (tell, events) = mpsc::channel(1);
         let login = Some(Login { key, device });
-        tokio::spawn(Task::new(config, login, Some(tell), asked).run());
-        (Self(asker), Inbox(events))
+        let task = tokio::spawn(Task::new(config, login, Some(tell), asked).run());
+        (Self(asker), Inbox { events, task })
     }
 
     /// Deposits prekeys. If the signed one is what it was before, the one-time ones are added to those that are
@@ -291,7 +295,15 @@ impl Inbox {
     ///
     /// It may be dropped and called again: nothing is lost.
     pub async fn next(&mut self) -> Option<Event> {
-        self.0.recv().await
+        self.events.recv().await
+    }
+
+    /// Lets the acknowledgements leave that can, closes the connection, and waits until that is done. When it is
+    /// dropped instead, they leave as well if the runtime goes on for long enough.
+    pub async fn close(self) {
+        drop(self.events);
+        // If it has panicked, it is over as well.
+        let _ = self.task.await;
     }
 }
 

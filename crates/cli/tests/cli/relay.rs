@@ -1,5 +1,6 @@
 //! The relay, and clients that speak the wire's own words.
 
+mod by_hand;
 mod client;
 mod crash;
 mod flow;

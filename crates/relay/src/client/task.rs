@@ -164,19 +164,23 @@ impl Task {
                     Some(Asked { request, reply }) => {
                         link.ask(request, Some(reply)).await?;
                     }
-                    None => {
-                        let _ = link.socket.close(None).await;
-                        return Ok(());
-                    }
+                    None => return self.part(link).await,
                 },
                 Some(delivered) = settled.recv() => self.inbound.settle(delivered),
-                told = tell_next(outlet) => if !told {
-                    let _ = link.socket.close(None).await;
-                    return Ok(());
-                },
+                told = tell_next(outlet) => if !told { return self.part(link).await },
                 () = sleep_until(deadline.into()) => link.handle_timeout().await?,
             }
         }
+    }
+
+    /// Nobody is interested any more: what can still be acknowledged is.
+    async fn part(&mut self, link: &mut Link) -> Result<(), End> {
+        while let Ok(delivered) = self.settled.try_recv() {
+            self.inbound.settle(delivered);
+        }
+        link.send_due(&mut self.inbound).await?;
+        link.within(async |socket| socket.close(None).await).await?;
+        Ok(())
     }
 
     async fn hear(

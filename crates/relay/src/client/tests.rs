@@ -321,3 +321,16 @@ async fn a_client_that_is_dropped_closes_its_connection() {
     drop(inbox);
     assert!(matches!(line.0.next().await, Some(Ok(Frame::Close(_)))));
 }
+
+#[tokio::test]
+async fn what_is_acknowledged_leaves_before_the_end() {
+    let script = Script::new().await;
+    let config = script.config().build().unwrap();
+    let (_device, mut inbox) = OwnDevice::open(config, alice(), Device::from(1));
+    let mut line = script.accept_login().await;
+    line.say(2, Payload::InboundMessage("last".into())).await;
+    next_message(&mut inbox).await.acknowledge();
+    inbox.close().await;
+    assert_eq!(line.hear_acknowledgement().await, 2);
+    assert!(matches!(line.0.next().await, Some(Ok(Frame::Close(_)))));
+}
