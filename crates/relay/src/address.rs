@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use towline_wire::relay::{BASE32, Identity, UserId};
+use towline_wire::relay::{BASE32, Identity, InvalidIdentity, UserId};
 
 /// Whose: an [`Identity`] of 32 bytes or a [`UserId`] of 33.
 ///
@@ -29,6 +29,17 @@ impl Owner {
     #[must_use]
     pub fn user_id(&self) -> Option<UserId> {
         UserId::try_from(&self.0[..]).ok()
+    }
+}
+
+impl TryFrom<&[u8]> for Owner {
+    type Error = InvalidIdentity;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, InvalidIdentity> {
+        match bytes.len() {
+            UserId::LEN => UserId::try_from(bytes).map(Self::from),
+            _ => Identity::try_from(bytes).map(Self::from),
+        }
     }
 }
 
@@ -133,10 +144,7 @@ impl FromStr for Owner {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let bytes = BASE32.decode(text.as_bytes()).map_err(|_| InvalidAddress)?;
-        let identity = Identity::try_from(&bytes[..]).map(Self::from);
-        identity
-            .or_else(|_| UserId::try_from(&bytes[..]).map(Self::from))
-            .map_err(|_| InvalidAddress)
+        Self::try_from(&bytes[..]).map_err(|_| InvalidAddress)
     }
 }
 

@@ -8,9 +8,9 @@
 //!
 //! Feed one input (a message, a pong, an outcome, a pushed message, a timeout), then poll [transmits],
 //! [operations], [acknowledgements] and the [timeout] until dry, in this order, then wait. Extra polls and
-//! early timeouts are harmless. Read from the client only while [`Connection::wants_messages`]. What clients
-//! send never panics, and every request gets one answer, in the order of the requests, unless the
-//! connection ends before.
+//! early timeouts are harmless. Read from the client only while [`Connection::wants_messages`], and take news
+//! of its queue while [`Connection::wants_news`]. What clients send never panics, and every request gets one
+//! answer, in the order of the requests, unless the connection ends before.
 //!
 //! Every operation must get its outcome, be it [`Outcome::Failed`]. How long a message may take to be sent is
 //! for the driver to bound, also when the connection closes.
@@ -248,6 +248,13 @@ impl Connection {
             && !self.is_leaving
             && self.requests.len() < self.config.max_requests
             && self.outbox.len() < MAX_UNSENT
+    }
+
+    /// Whether news of the queue are to be handed in. Those that are handed in nevertheless are fetched later, where
+    /// keeping them for a moment would have spared that.
+    #[must_use]
+    pub fn wants_news(&self) -> bool {
+        self.login.as_ref().is_none_or(|login| login.delivery.wants_pushed(self.outbox.len()))
     }
 
     /// Whether nothing comes out any more but acknowledgements: it is to be dropped once they are polled.

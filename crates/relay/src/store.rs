@@ -1,7 +1,7 @@
 //! What a relay must not forget: queues of sealed messages, prekeys, and chat numbers.
 //!
 //! A [`Store`] promises that what it has answered for survives a crash. [`sqlite`] keeps everything in
-//! one file on the relay's own disk.
+//! one file on the relay's own disk, [`nats`] in a cluster that several relays share.
 //!
 //! # Keys
 //!
@@ -45,9 +45,11 @@ mod limits;
 mod subscription;
 
 #[cfg(test)]
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "nats", feature = "sqlite"))]
 mod conformance;
 
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -230,7 +232,7 @@ pub struct PreKey {
 }
 
 /// Where a message stands in its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
 impl Position {

@@ -1,10 +1,13 @@
 //! `towline relay serve`: the server.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use towline_relay::connection;
 use towline_relay::server::{BindError, Server, Tls, TlsError};
+use towline_relay::store::Store;
+use towline_relay::store::nats::{self, Nats};
 use towline_relay::store::sqlite::{self, OpenError, Sqlite};
 
 use super::directory::Directory;
@@ -22,7 +25,9 @@ use crate::shutdown::Shutdown;
 #[command(after_help = "Example:
   towline relay serve --listen 127.0.0.1:8080 --data ./relay-data
   towline relay serve --listen 0.0.0.0:443 --data /var/lib/towline --domain relay.example \\
-    --tls-certificate fullchain.pem --tls-key privkey.pem")]
+    --tls-certificate fullchain.pem --tls-key privkey.pem
+  towline relay serve --listen 0.0.0.0:8080 --data ./relay-data --nats-replicas 3 \\
+    --store nats://a.example:4222,nats://b.example:4222,nats://c.example:4222")]
 pub(crate) struct Args {
     /// Where to listen
     #[arg(long, value_name = "HOST:PORT")]
@@ -30,9 +35,15 @@ pub(crate) struct Args {
     /// Where to keep what must not be forgotten; made if it is not there
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// What keeps it
+    /// What keeps it: sqlite, a file in --data; or nats://HOST:PORT[,...], a cluster that other relays share
     #[arg(long, value_name = "STORE", default_value = "sqlite")]
     store: StoreKind,
+    /// On how many NATS nodes everything is
+    #[arg(long, value_name = "N", default_value = "1")]
+    nats_replicas: usize,
+    /// What the names of NATS streams and subjects begin with
+    #[arg(long, value_name = "NAME", default_value = "towline")]
+    nats_prefix: String,
     /// Path of the seed's dialect
     #[arg(long, value_name = "PATH", default_value = "/v0/api")]
     seed_dialect_path: String,
@@ -62,37 +73,67 @@ pub(crate) struct Args {
 }
 
 /// What keeps what must not be forgotten.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum StoreKind {
-    /// One file in --data.
     Sqlite,
+    /// Servers of one cluster.
+    Nats(Vec<String>),
+}
+
+impl FromStr for StoreKind {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "sqlite" {
+            return Ok(Self::Sqlite);
+        }
+        let servers: Vec<_> = text.split(',').map(str::to_owned).collect();
+        let is_server = |it: &String| it.starts_with("nats://") || it.starts_with("tls://");
+        if servers.iter().all(is_server) {
+            Ok(Self::Nats(servers))
+        } else {
+            Err("a store is sqlite, or nats://HOST:PORT with more after commas")
+        }
+    }
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let mut shutdown = Shutdown::listen();
-    let address = args.listen.resolve().await?;
-    let connection = args.connection()?;
-    let limits = args.limits.server()?;
-    let tls = args.tls()?;
-    let directory = Directory::from(args.data.clone());
-    directory.create()?;
-    let _lock = directory.lock()?;
-    let store = match args.store {
-        StoreKind::Sqlite => open(&directory, &args.limits)?,
-    };
+    let shutdown = Shutdown::listen();
     raise_file_limit();
+    match &args.store {
+        StoreKind::Sqlite => {
+            let directory = Directory::from(args.data.clone());
+            directory.create()?;
+            let _lock = directory.lock()?;
+            let store = open(&directory, &args.limits)?;
+            serve(store, args, shutdown).await
+        }
+        StoreKind::Nats(servers) => {
+            let config = nats::Config::builder()
+                .limits(args.limits.store()?)
+                .prefix(&args.nats_prefix)
+                .replicas(args.nats_replicas)
+                .build()
+                .map_err(|error| Failure::Usage(error.to_string()))?;
+            let store = Nats::open(servers, &config).await;
+            let store = store.map_err(|error| Failure::Failed(error.to_string()))?;
+            serve(store, args, shutdown).await
+        }
+    }
+}
 
+async fn serve(store: impl Store, args: Args, mut shutdown: Shutdown) -> Result<(), Failure> {
+    let address = args.listen.resolve().await?;
     let mut builder = Server::builder(store)
-        .connection(connection)
-        .limits(limits)
-        .seed_path(args.seed_dialect_path)
+        .connection(args.connection()?)
+        .limits(args.limits.server()?)
         .max_age(args.limits.max_age())
         .drain_timeout(Duration::from_secs(args.drain_timeout));
-    if let Some(tls) = tls {
+    if let Some(tls) = args.tls()? {
         builder = builder.tls(tls.clone());
         tokio::spawn(reload_on_hangup(tls));
     }
-    let server = builder.bind(address).await?;
+    let server = builder.seed_path(args.seed_dialect_path).bind(address).await?;
     eprintln!("listening on {}", server.local_address());
     server.run(shutdown.asked()).await;
     Ok(())
@@ -165,4 +206,19 @@ async fn reload_on_hangup(tls: Tls) {
     }
     #[cfg(not(unix))]
     drop(tls);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_a_word_or_servers() {
+        assert_eq!("sqlite".parse(), Ok(StoreKind::Sqlite));
+        let servers = vec!["nats://a:4222".to_owned(), "tls://b".to_owned()];
+        assert_eq!("nats://a:4222,tls://b".parse(), Ok(StoreKind::Nats(servers)));
+        for text in ["", "sqlite3", "a:4222", "nats://a,", "http://a"] {
+            assert!(text.parse::<StoreKind>().is_err(), "{text}");
+        }
+    }
 }

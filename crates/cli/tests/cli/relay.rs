@@ -4,6 +4,7 @@ mod by_hand;
 mod client;
 mod crash;
 mod flow;
+mod nats;
 mod store;
 
 use tempfile::TempDir;
@@ -35,9 +36,13 @@ impl Relay {
     }
 
     fn at(directory: TempDir) -> Self {
+        Self::with(directory, &[])
+    }
+
+    fn with(directory: TempDir, more: &[&str]) -> Self {
         let data = directory.path().to_str().expect("a path in UTF-8");
         let serve = ["relay", "serve", "--listen", "127.0.0.1:0", "--data", data];
-        let mut running = Running::serve(&[&serve[..], &UNLIMITED].concat());
+        let mut running = Running::serve(&[&serve[..], &UNLIMITED, more].concat());
         let address = running.address();
         Self { running, address, directory }
     }

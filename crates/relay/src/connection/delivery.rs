@@ -92,11 +92,14 @@ impl Delivery {
         self.source = Source::Failed(now + RETRY);
     }
 
+    /// Whether a pushed message would not be passed over for want of room.
+    pub(super) fn wants_pushed(&self, unsent: usize) -> bool {
+        !matches!(self.source, Source::CaughtUp) || self.room() > 0 && unsent < MAX_UNSENT
+    }
+
     pub(super) fn handle_pushed(&mut self, queued: Queued, outbox: &mut Outbox) -> Delivered {
         let mut delivered = Delivered::default();
-        let takes =
-            matches!(self.source, Source::CaughtUp) && self.room() > 0 && outbox.len() < MAX_UNSENT;
-        if takes {
+        if matches!(self.source, Source::CaughtUp) && self.wants_pushed(outbox.len()) {
             self.deliver(queued, outbox, &mut delivered);
         } else if queued.position > self.last {
             self.handle_news();

@@ -62,6 +62,8 @@ pub(super) struct Driver<S> {
     messages: Option<DefaultDirectRateLimiter>,
     operations: FuturesUnordered<BoxFuture<'static, (OperationId, Outcome)>>,
     acknowledgements: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// The next operation, which waits for the acknowledgements that came before it.
+    next: Option<(OperationId, Operation)>,
     news: Inbox,
     timer: Pin<Box<Sleep>>,
     /// What was sent may not have left.
@@ -97,6 +99,7 @@ impl<S: Store> Driver<S> {
             messages: shared.gate.messages(),
             operations: FuturesUnordered::new(),
             acknowledgements: FuturesUnordered::new(),
+            next: None,
             news: Inbox::None,
             timer: Box::pin(sleep_until(now.into())),
             is_unflushed: false,
@@ -154,8 +157,9 @@ impl<S: Store> Driver<S> {
         let mut is_busy = self.take_messages(context, now)?;
         is_busy |= self.take_outcomes(context, now);
         let can_begin = self.take_news(context)?;
+        let had_room = self.connection.wants_news();
         self.write(context, now, &mut is_busy)?;
-        // Before the operations: what a client has acknowledged it should not find in its queue any more.
+        is_busy |= !had_room && self.connection.wants_news();
         is_busy |= self.begin_acknowledgements();
         while let Poll::Ready(Some(())) = self.acknowledgements.poll_next_unpin(context) {}
         if can_begin {
@@ -207,7 +211,7 @@ impl<S: Store> Driver<S> {
 
     /// Whether operations may begin: the queue is read only once nothing new in it can be missed.
     fn take_news(&mut self, context: &mut Context<'_>) -> Result<bool, End> {
-        loop {
+        while self.connection.wants_news() {
             match &mut self.news {
                 Inbox::None => {
                     let Some(address) = self.connection.address() else { return Ok(true) };
@@ -230,6 +234,7 @@ impl<S: Store> Driver<S> {
                 },
             }
         }
+        Ok(true)
     }
 
     /// Sends what is to be sent, as far as the client takes it.
@@ -282,9 +287,18 @@ impl<S: Store> Driver<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Begins what can begin; whether anything has.
     fn begin_operations(&mut self) -> bool {
         let mut has_begun = false;
-        while let Some((id, mut operation)) = self.connection.poll_operation() {
+        while let Some((id, mut operation)) =
+            self.next.take().or_else(|| self.connection.poll_operation())
+        {
+            // An answer says that what was acknowledged before the request is out of the queue.
+            let waits = !matches!(operation, Operation::Fetch { .. });
+            if waits && !self.acknowledgements.is_empty() {
+                self.next = Some((id, operation));
+                break;
+            }
             has_begun = true;
             let name = metrics::name(&operation);
             let (source, messages) = (self.pass.source(), self.messages.as_ref());

@@ -1,4 +1,5 @@
 mod http;
+mod late;
 mod limits;
 mod sockets;
 mod tls;
@@ -36,7 +37,9 @@ impl Relay {
         Self::with(|builder| builder).await
     }
 
-    async fn with(configure: impl FnOnce(ServerBuilder<Sqlite>) -> ServerBuilder<Sqlite>) -> Self {
+    async fn with<S: Store>(
+        configure: impl FnOnce(ServerBuilder<Sqlite>) -> ServerBuilder<S>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = sqlite::Config::builder().build().unwrap();
         let store = Sqlite::open(directory.path().join("relay.db"), &config).unwrap();

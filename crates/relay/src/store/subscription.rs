@@ -6,12 +6,12 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::{Failure, Queued};
+use super::{Failure, Position, Queued};
 use crate::Address;
 
 /// Messages that wait for a subscriber, and their bytes; a longer one waits alone. One that is slower than
 /// this reads its queue.
-const MAX_WAITING: usize = 16;
+const MAX_WAITING: usize = 64;
 const MAX_WAITING_BYTES: usize = 64 << 10;
 
 /// What has happened to a queue.
@@ -88,11 +88,12 @@ pub struct Subscribers(Arc<Hub>);
 struct Hub(Mutex<Option<HashMap<Address, Vec<Arc<Desk>>>>>);
 
 /// What waits for one subscriber.
-#[derive(Default)]
 struct Desk(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
+    /// What is of interest comes after this.
+    after: Position,
     queued: VecDeque<Queued>,
     bytes: usize,
     behind: bool,
@@ -107,7 +108,21 @@ impl Subscribers {
     /// # Errors
     /// [`Failure::Closed`], after [`close`](Self::close).
     pub fn subscribe(&self, address: &Address) -> Result<Subscription, Failure> {
-        let desk = Arc::new(Desk::default());
+        self.subscribe_after(address, Position::START)
+    }
+
+    /// News of what comes into a queue after a position. Where [`push`](Self::push) lags behind the queue, this leaves
+    /// out what a reader may have had already.
+    ///
+    /// # Errors
+    /// [`Failure::Closed`], after [`close`](Self::close).
+    pub fn subscribe_after(
+        &self,
+        address: &Address,
+        position: Position,
+    ) -> Result<Subscription, Failure> {
+        let waiting = Waiting { after: position, ..Waiting::default() };
+        let desk = Arc::new(Desk(Mutex::new(waiting)));
         let mut desks = self.0.lock();
         let desks = desks.as_mut().ok_or(Failure::Closed)?;
         desks.entry(address.clone()).or_default().push(Arc::clone(&desk));
@@ -121,6 +136,14 @@ impl Subscribers {
         let desks = desks.as_ref().and_then(|desks| desks.get(address));
         for desk in desks.into_iter().flatten() {
             desk.push(queued);
+        }
+    }
+
+    /// Messages may have come into any queue and not been pushed: all are told to fetch.
+    pub fn push_behind(&self) {
+        let desks = self.0.lock();
+        for desk in desks.iter().flat_map(HashMap::values).flatten() {
+            desk.tell(Waiting::fall_behind);
         }
     }
 
@@ -158,11 +181,19 @@ impl Hub {
     }
 }
 
+impl Waiting {
+    fn fall_behind(&mut self) {
+        self.queued.clear();
+        self.bytes = 0;
+        self.behind = true;
+    }
+}
+
 impl Desk {
     fn push(&self, queued: &Queued) {
         self.tell(|waiting| {
             // Whoever is told to fetch gets this one too.
-            if waiting.behind {
+            if waiting.behind || queued.position <= waiting.after {
                 return;
             }
             let bytes = waiting.bytes + queued.message.len();
@@ -171,9 +202,7 @@ impl Desk {
                 waiting.bytes = bytes;
                 waiting.queued.push_back(queued.clone());
             } else {
-                waiting.queued.clear();
-                waiting.bytes = 0;
-                waiting.behind = true;
+                waiting.fall_behind();
             }
         });
     }
@@ -191,5 +220,72 @@ impl Desk {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use towline_wire::relay::UserId;
+
+    use super::*;
+    use crate::store::Timestamp;
+
+    fn address(byte: u8) -> Address {
+        Address::new(UserId::new(&[byte; 32]), 1)
+    }
+
+    fn queued(position: u64, len: usize) -> Queued {
+        let message = Bytes::from(vec![0; len]);
+        Queued { position: Position(position), since: Timestamp(0), message }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_too_slow_is_told_to_fetch() {
+        for (count, len) in [(MAX_WAITING as u64, 1), (2, MAX_WAITING_BYTES / 2)] {
+            let subscribers = Subscribers::default();
+            let mut news = subscribers.subscribe(&address(1)).unwrap();
+            for position in 1..=count {
+                subscribers.push(&address(1), &queued(position, len));
+            }
+            assert_eq!(news.next().await, Some(News::Pushed(queued(1, len))));
+            subscribers.push(&address(1), &queued(count + 1, len));
+            subscribers.push(&address(1), &queued(count + 2, len));
+            assert_eq!(news.next().await, Some(News::Behind));
+            subscribers.push(&address(1), &queued(count + 3, len));
+            assert_eq!(news.next().await, Some(News::Pushed(queued(count + 3, len))));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_before_is_left_out() {
+        let subscribers = Subscribers::default();
+        let mut news = subscribers.subscribe_after(&address(1), Position(2)).unwrap();
+        for position in 1..=3 {
+            subscribers.push(&address(1), &queued(position, 1));
+        }
+        assert_eq!(news.next().await, Some(News::Pushed(queued(3, 1))));
+    }
+
+    #[tokio::test]
+    async fn all_can_be_told_to_fetch() {
+        let subscribers = Subscribers::default();
+        let mut all = [1, 2].map(|byte| subscribers.subscribe(&address(byte)).unwrap());
+        subscribers.push(&address(1), &queued(1, 1));
+        subscribers.push_behind();
+        for news in &mut all {
+            assert_eq!(news.next().await, Some(News::Behind));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_told_before_the_end() {
+        let subscribers = Subscribers::default();
+        let mut news = subscribers.subscribe(&address(1)).unwrap();
+        subscribers.push(&address(1), &queued(1, 1));
+        subscribers.close();
+        assert_eq!(news.next().await, Some(News::Pushed(queued(1, 1))));
+        assert_eq!(news.next().await, None);
+        assert!(matches!(subscribers.subscribe(&address(1)), Err(Failure::Closed)));
     }
 }

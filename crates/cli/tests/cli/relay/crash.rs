@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Error;
 use towline_relay::auth::Key;
 use towline_wire::relay::seed::{
@@ -15,10 +16,13 @@ use towline_wire::relay::seed::{
 
 use super::Relay;
 use super::client::Client;
+use super::nats::Nats;
 use crate::support::{environment, json, run};
 
 /// Messages of a sender that wait for their acknowledgements.
 const WINDOW: u64 = 32;
+/// Messages of a queue, beyond which the sender lets the recipient catch up.
+const BACKLOG: usize = 500;
 const BOXES: u64 = 3;
 
 /// Somebody, who sends him numbers, and what became of them.
@@ -27,8 +31,10 @@ struct Mail {
     random: StdRng,
     /// The next number.
     next: u64,
-    /// The relay has answered for these.
-    promised: BTreeSet<u64>,
+    /// How many the relay has answered for.
+    promised: u64,
+    /// Those of them that the recipient has not acknowledged.
+    kept: BTreeSet<u64>,
     /// The recipient has acknowledged these; the relay may not have heard so.
     acknowledged: BTreeSet<u64>,
     /// The relay has heard so for certain.
@@ -69,7 +75,8 @@ impl Mail {
             key: Key::new(&random.random()),
             random,
             next: 1,
-            promised: BTreeSet::new(),
+            promised: 0,
+            kept: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
             settled: BTreeSet::new(),
         }
@@ -107,7 +114,9 @@ impl Mail {
         let (mut delivery, first) = (Delivery::default(), self.next);
         let mut answered = 0;
         while last != Some(delivery.last) {
-            while self.next - first - answered < WINDOW && last.is_none_or(|last| self.next <= last)
+            while self.next - first - answered < WINDOW
+                && self.kept.len() < BACKLOG
+                && last.is_none_or(|last| self.next <= last)
             {
                 let outbound = OutboundMessage {
                     to: Some(self.address()),
@@ -121,12 +130,15 @@ impl Mail {
             tokio::select! {
                 heard = sender.try_hear() => {
                     assert_eq!(heard?, ack(answered as u32));
-                    self.promised.insert(first + answered);
+                    self.promised += 1;
+                    if !self.acknowledged.contains(&(first + answered)) {
+                        self.kept.insert(first + answered);
+                    }
                     answered += 1;
                     fuse.burn();
                 }
                 heard = recipient.try_hear() => {
-                    self.receive(heard?, &mut delivery, &mut recipient).await?;
+                    self.receive(heard?, last.is_some(), &mut delivery, &mut recipient).await?;
                 }
             }
         }
@@ -136,6 +148,7 @@ impl Mail {
     async fn receive(
         &mut self,
         heard: Message,
+        is_last: bool,
         delivery: &mut Delivery,
         recipient: &mut Client<Message>,
     ) -> Result<(), Error> {
@@ -153,15 +166,15 @@ impl Mail {
         };
         assert!(number > delivery.last, "{number} after {}", delivery.last);
         assert!(!self.settled.contains(&number), "{number} again");
-        let mut before = self.promised.range(delivery.last + 1..number);
-        let lost = before.find(|number| !self.acknowledged.contains(number));
+        let lost = self.kept.range(delivery.last + 1..number).next();
         assert_eq!(lost, None, "before {number}");
         delivery.last = number;
 
-        // Some are left for the next connection.
-        if self.random.random_ratio(3, 4) {
+        // Some are left for the next connection, if there will be one: a window full of them would be the end.
+        if is_last || self.random.random_ratio(3, 4) {
             recipient.try_say(ack(heard.sequence)).await?;
             self.acknowledged.insert(number);
+            self.kept.remove(&number);
             delivery.acknowledged.push(number);
         }
         if delivery.asked.is_none() && self.random.random_ratio(1, 8) {
@@ -178,17 +191,16 @@ fn ack(sequence: u32) -> Message {
     Message { sequence, payload: Some(Payload::Ack(Ack {})) }
 }
 
-/// `TOWLINE_ROUNDS` says how often.
-#[tokio::test]
-async fn a_relay_that_is_killed_at_any_moment_loses_nothing_and_repeats_nothing() {
+/// Kills a relay with these arguments `TOWLINE_ROUNDS` times, and returns what it has stored.
+async fn kill_again_and_again(arguments: &[&str]) -> TempDir {
     let seed = environment("TOWLINE_SEED", 1);
     let rounds = environment("TOWLINE_ROUNDS", 10);
     eprintln!("TOWLINE_SEED={seed} TOWLINE_ROUNDS={rounds}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut mails: Vec<_> = (0..BOXES).map(|index| Mail::new(seed * BOXES + index)).collect();
-    let mut directory = tempfile::tempdir().unwrap();
+    let mut directory = tempfile::tempdir().expect("a new directory");
     for _ in 0..rounds {
-        let relay = Relay::at(directory);
+        let relay = Relay::with(directory, arguments);
         let address = relay.address.clone();
         let relay = RefCell::new(relay);
         let fuse = Fuse { relay: &relay, promises_left: Cell::new(random.random_range(1..600)) };
@@ -198,7 +210,7 @@ async fn a_relay_that_is_killed_at_any_moment_loses_nothing_and_repeats_nothing(
         directory = relay.into_inner().directory;
     }
 
-    let relay = RefCell::new(Relay::at(directory));
+    let relay = RefCell::new(Relay::with(directory, arguments));
     let address = relay.borrow().address.clone();
     let fuse = Fuse { relay: &relay, promises_left: Cell::new(u64::MAX) };
     let done = join_all(mails.iter_mut().map(|mail| {
@@ -208,13 +220,24 @@ async fn a_relay_that_is_killed_at_any_moment_loses_nothing_and_repeats_nothing(
     }))
     .await;
     assert!(done.iter().all(Result::is_ok), "{done:?}");
-    let promised: usize = mails.iter().map(|mail| mail.promised.len()).sum();
+    let promised: u64 = mails.iter().map(|mail| mail.promised).sum();
     let settled: usize = mails.iter().map(|mail| mail.settled.len()).sum();
     eprintln!("{promised} messages were answered for, {settled} acknowledgements settled");
     assert!(settled > 0);
+    relay.into_inner().end()
+}
 
-    let directory = relay.into_inner().end();
+#[tokio::test]
+async fn a_relay_that_is_killed_at_any_moment_loses_nothing_and_repeats_nothing() {
+    let directory = kill_again_and_again(&[]).await;
     let data = directory.path().to_str().unwrap();
     let report = json(&run(&["relay", "check", "--data", data, "--json"], b""));
     assert_eq!(report["faults"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn so_does_one_that_keeps_everything_in_a_cluster() {
+    if let Some(nats) = Nats::start() {
+        kill_again_and_again(&["--store", &nats.url]).await;
+    }
 }

@@ -189,6 +189,30 @@ fn pushed_messages_do_not_pile_up_before_a_client_that_does_not_listen() {
 }
 
 #[test]
+fn a_pushed_message_that_waits_until_it_is_wanted_needs_no_fetch() {
+    for dialect in DIALECTS {
+        let mut memory = Memory::default();
+        let mut peer = Peer::logged_in(dialect, config().window(1), ALICE);
+        // Nothing is lost with what is not wanted by then: a page is on its way.
+        assert!(peer.connection.wants_news());
+        peer.settle(&mut memory);
+        let [first, second] = ["first", "second"].map(|message| {
+            assert!(peer.connection.wants_news());
+            memory.enqueue(&ALICE.address(dialect), message)
+        });
+        peer.connection.handle_pushed(first);
+        assert!(!peer.connection.wants_news());
+        let delivered = messages(peer.hear());
+        assert!(!peer.connection.wants_news());
+        peer.ask(delivered[0].0, Ask::Acknowledge);
+        assert!(peer.connection.wants_news());
+        peer.connection.handle_pushed(second);
+        assert_eq!(bodies(&messages(peer.hear())), ["second"]);
+        assert!(peer.connection.poll_operation().is_none());
+    }
+}
+
+#[test]
 fn news_have_the_queue_fetched() {
     let mut memory = Memory::default();
     let mut peer = caught_up(Dialect::Deployed, &mut memory);

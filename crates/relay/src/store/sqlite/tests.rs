@@ -19,7 +19,7 @@ fn place() -> impl AsyncFn(Limits) -> Sqlite {
     }
 }
 
-suite!(place());
+suite!(Some(place()));
 
 fn path(directory: &TempDir) -> PathBuf {
     directory.path().join("relay.db")
@@ -359,4 +359,20 @@ fn a_file_that_is_not_there_cannot_be_checked() {
     let directory = tempfile::tempdir().unwrap();
     assert!(matches!(check(path(&directory)), Err(OpenError::Sqlite(_))));
     assert!(!path(&directory).exists());
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_by_bytes() {
+    let limits = Limits::builder().queue_bytes(40_000).build().unwrap();
+    let (store, to) = (place()(limits).await, address());
+    let send = |to, length| store.enqueue(to, vec![0; length].into(), Timestamp(1));
+    let first = send(&to, 30_000).await.unwrap();
+    let refused = send(&to, 10_001).await;
+    assert!(matches!(refused, Err(EnqueueError::TooMuch(40_000))), "{refused:?}");
+    send(&to, 10_000).await.unwrap();
+    store.acknowledge(&to, first).await.unwrap();
+    send(&to, 30_000).await.unwrap();
+    let other = Address::new(identity(), Device::from(2));
+    let alone = send(&other, 40_001).await;
+    assert!(matches!(alone, Err(EnqueueError::TooMuch(40_000))), "{alone:?}");
 }
