@@ -1,10 +1,13 @@
-//! The message relay over loopback, in a process of its own, with a store that is on the disk before it answers.
+//! The message relay over loopback, in a process of its own, with either store: SQLite, which is on the disk before it
+//! answers, and one NATS server, in another process, with its own settings.
 
 mod client;
 mod idle;
 mod load;
+mod nats;
 mod server;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Failure, median, runtime};
 use load::{Load, Times};
+use nats::Nats;
 use server::Relay;
 
 pub(crate) use server::{Arguments as ServerArguments, run as serve};
@@ -48,33 +52,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         ("8 pairs, an even load", Load { pairs: 8, window: 1000, rate: Some(*rate), bytes, time }),
         ("1 pair, 1 on its way", Load { pairs: 1, window: 1, rate: None, bytes, time }),
     ];
-    let mut all: Vec<Vec<Times>> = loads.iter().map(|_| Vec::new()).collect();
+    let mut sqlite = vec![Vec::new(); loads.len()];
+    let mut nats = vec![Vec::new(); loads.len()];
     let mut syncs = Vec::new();
     for _ in 0..*rounds {
-        for ((_, load), times) in loads.iter().zip(&mut all) {
+        for (index, (_, load)) in loads.iter().enumerate() {
             let directory = tempfile::tempdir_in(&directory)?;
-            let relay = Relay::start(directory.path())?;
-            times.push(runtime()?.block_on(load.run(relay.address()))?);
-            relay.end()?;
+            sqlite[index].push(measure(load, directory.path().as_os_str())?);
+            if let Some(server) = Nats::start(directory.path())? {
+                nats[index].push(measure(load, server.url().as_ref())?);
+            }
         }
         syncs.push(sync_time(&directory)?);
     }
 
-    println!(
-        "| {bytes}-byte messages, {seconds} s, median of {rounds} rounds | msg/s | p50 ms | p99 ms | max ms |"
-    );
-    println!("|---|---|---|---|---|");
-    for ((name, _), times) in loads.iter().zip(&all) {
-        let of = |value: fn(&Times) -> f64| median(times.iter().map(value));
-        println!(
-            "| {name} | {:.0} | {:.2} | {:.2} | {:.1} |",
-            of(|times| times.rate),
-            of(|times| times.p50),
-            of(|times| times.p99),
-            of(|times| times.max),
-        );
+    println!("{bytes}-byte messages, {seconds} s, median of {rounds} rounds");
+    println!();
+    println!("| | store | msg/s | p50 ms | p99 ms | max ms |");
+    println!("|---|---|---|---|---|---|");
+    for (store, all) in [("SQLite", &sqlite), ("NATS", &nats)] {
+        for ((name, _), times) in loads.iter().zip(all).filter(|(_, times)| !times.is_empty()) {
+            let of = |value: fn(&Times) -> f64| median(times.iter().map(value));
+            println!(
+                "| {name} | {store} | {:.0} | {:.2} | {:.2} | {:.1} |",
+                of(|times| times.rate),
+                of(|times| times.p50),
+                of(|times| times.p99),
+                of(|times| times.max),
+            );
+        }
     }
-    println!("| fdatasync of this disk alone | | {:.2} | | |", median(syncs.into_iter()));
+    println!("| fdatasync of this disk alone | | | {:.2} | | |", median(syncs.into_iter()));
+    if nats[0].is_empty() {
+        println!();
+        println!("skipped: NATS: there is no nats-server");
+    }
 
     if *idle > 0 {
         println!();
@@ -82,6 +94,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         idle::run(directory.path(), *idle)?;
     }
     Ok(())
+}
+
+/// A load on a relay with this store.
+fn measure(load: &Load, store: &OsStr) -> Result<Times, Failure> {
+    let relay = Relay::start(store)?;
+    let times = runtime()?.block_on(load.run(relay.address()))?;
+    relay.end()?;
+    Ok(times)
 }
 
 /// Milliseconds, the median, until a few bytes are on the disk.

@@ -25,6 +25,7 @@ pub(super) struct Load {
 }
 
 /// From the moment a message is sent, or was to be sent, to its delivery, in milliseconds.
+#[derive(Clone)]
 pub(super) struct Times {
     /// Messages per second, delivered and acknowledged.
     pub(super) rate: f64,

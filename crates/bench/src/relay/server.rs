@@ -1,26 +1,40 @@
 //! The relay as a child process.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use towline_relay::server::{Limits, Server};
-use towline_relay::store::sqlite::{Config, Sqlite};
+use towline_relay::store::{Store, nats, sqlite};
 
 use crate::Failure;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Where to keep the store
-    directory: PathBuf,
+    /// The directory of an SQLite store, or the URL of a NATS server
+    store: String,
 }
 
 /// Serves until standard input ends.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let store = Sqlite::open(arguments.directory.join("relay.db"), &Config::builder().build()?)?;
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        if arguments.store.starts_with("nats://") {
+            let config = nats::Config::builder().build()?;
+            serve(nats::Nats::open(std::slice::from_ref(&arguments.store), &config).await?).await
+        } else {
+            let file = Path::new(&arguments.store).join("relay.db");
+            serve(sqlite::Sqlite::open(file, &sqlite::Config::builder().build()?)?).await
+        }
+    })
+}
+
+async fn serve(store: impl Store) -> Result<(), Failure> {
     // One source may do what otherwise thousands would.
     let limits = Limits::builder()
         .connections(1_000_000)
@@ -31,20 +45,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .messages_per_recipient(None)
         .lookups(None)
         .build()?;
-    raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let server = Server::builder(store).limits(limits).drain_timeout(Duration::ZERO);
-        let server = server.bind(([127, 0, 0, 1], 0).into()).await?;
-        println!("{}", server.local_address());
-        let (tell, ended) = oneshot::channel();
-        std::thread::spawn(move || {
-            let _ = std::io::stdin().read(&mut [0]);
-            let _ = tell.send(());
-        });
-        server.run(async { drop(ended.await) }).await;
-        Ok(())
-    })
+    let server = Server::builder(store).limits(limits).drain_timeout(Duration::ZERO);
+    let server = server.bind(([127, 0, 0, 1], 0).into()).await?;
+    println!("{}", server.local_address());
+    let (tell, ended) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read(&mut [0]);
+        let _ = tell.send(());
+    });
+    server.run(async { drop(ended.await) }).await;
+    Ok(())
 }
 
 /// As many open files as the operating system allows.
@@ -66,10 +76,10 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn start(directory: &Path) -> Result<Self, Failure> {
+    pub(super) fn start(store: impl AsRef<OsStr>) -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("relay-server")
-            .arg(directory)
+            .arg(store)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
