@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 
 import nacl.bindings as sodium
 import nacl.signing
@@ -38,6 +40,13 @@ DEPLOYED = {
     "OutboundMessage": [(1, "to", "Address"), (2, "unidentifiedSenderMessage", "bytes")],
     "InboundMessage": [(3, "unidentifiedSenderMessage", "bytes")],
     "RequestUploadAuthorizations": [(1, "numRequested", "int32")],
+    # A map of strings is a list of these.
+    "FormField": [(1, "key", "string"), (2, "value", "string")],
+    "UploadAuthorization": [
+        (1, "uploadURL", "string"), (2, "uploadFormData", "FormField*"), (3, "authorizationExpiresAt", "int64"),
+        (4, "maxUploadSize", "int64"), (5, "downloadURL", "string"),
+    ],
+    "UploadAuthorizations": [(1, "authorizations", "UploadAuthorization*")],
     "FindChatNumberByShortNumber": [(1, "shortNumber", "string")],
     "FindChatNumberByIdentityKey": [(1, "identityKey", "bytes")],
     "ChatNumber": [(1, "number", "string"), (2, "shortNumber", "string"), (3, "domain", "string")],
@@ -46,6 +55,7 @@ DEPLOYED = {
         (5, "authChallenge", "AuthChallenge"), (6, "authResponse", "AuthResponse"), (7, "register", "Register"),
         (8, "unregister", "Unregister"), (9, "requestPreKeys", "RequestPreKeys"), (10, "preKeys", "PreKeys"),
         (12, "preKeysLow", "PreKeysLow"), (13, "requestUploadAuthorizations", "RequestUploadAuthorizations"),
+        (14, "uploadAuthorizations", "UploadAuthorizations"),
         (15, "outboundMessage", "OutboundMessage"), (16, "inboundMessage", "InboundMessage"),
         (17, "findChatNumberByShortNumber", "FindChatNumberByShortNumber"),
         (18, "findChatNumberByIdentityKey", "FindChatNumberByIdentityKey"), (19, "chatNumber", "ChatNumber"),
@@ -185,6 +195,24 @@ class Client:
             raise AssertionError(f"{frame} after the end")
 
 
+def transfer(authorization):
+    """Uploads an attachment with an authorization, and downloads it."""
+    assert authorization.authorizationExpiresAt / 1000 > time.time() + 3600
+    sealed, boundary = os.urandom(300_000), os.urandom(16).hex()
+    body = b"".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field.key}"\r\n\r\n{field.value}\r\n'.encode()
+        for field in authorization.uploadFormData
+    )
+    file = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'
+    body += file.encode() + sealed + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    request = urllib.request.Request(authorization.uploadURL, body, headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+        assert response.status == 204, response.status
+    with urllib.request.urlopen(authorization.downloadURL, timeout=PATIENCE) as response:
+        assert response.read() == sealed
+
+
 async def deployed(url, private):
     types = classes("tassis", DEPLOYED)
     key, device = X25519Key(private), os.urandom(16)
@@ -195,7 +223,8 @@ async def deployed(url, private):
         client = await Client.connect(url, types)
         _, challenge = await client.hear("authChallenge", 1)
         assert len(challenge.nonce) == 32
-        await client.hear("configuration", 2)
+        _, configuration = await client.hear("configuration", 2)
+        assert configuration.maxAttachmentSize > 0, configuration
         return client, challenge.nonce
 
     async def log_in():
@@ -234,6 +263,15 @@ async def deployed(url, private):
     _, found = await sender.hear("preKeys", 6)
     [prekey] = found.preKeys
     assert (prekey.deviceId, prekey.signedPreKey, prekey.oneTimePreKey) == (device, b"signed", one_time[-1])
+
+    request = types["RequestUploadAuthorizations"](numRequested=10)
+    await sender.say(20, requestUploadAuthorizations=request)
+    _, found = await sender.hear("uploadAuthorizations", 20)
+    assert len(found.authorizations) == 10
+    await asyncio.to_thread(transfer, found.authorizations[0])
+    await sender.say(21, requestUploadAuthorizations=types["RequestUploadAuthorizations"](numRequested=0))
+    _, error = await sender.hear("error", 21)
+    assert error.name == "unknown_error", error
 
     for sequence, sealed in [(7, os.urandom(700)), (8, b"")]:
         outbound = types["OutboundMessage"](to=address, unidentifiedSenderMessage=sealed)

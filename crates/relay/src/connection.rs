@@ -45,7 +45,8 @@
 //! Both dialects are served alike where the wire does not say otherwise: pings, limits and `forceclose` are
 //! in either. In `seed` the prekeys of no device are an `Ack`. A device may not register prekeys that would
 //! not fit in an answer; where those of several devices do not fit in one together, the answer is an
-//! error. There are no attachments: a request for uploads is refused.
+//! error. A request for uploads is refused where there are no attachments, and for fewer than one; of too many it gets
+//! [`MAX_UPLOADS`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -113,7 +114,7 @@ use requests::{Request, Requests};
 use verdict::Verdict;
 
 pub use config::{Config, ConfigBuilder};
-pub use operation::{Acknowledged, Operation, OperationId, Outcome};
+pub use operation::{Acknowledged, MAX_UPLOADS, Operation, OperationId, Outcome};
 
 /// A client's message that asks the relay to close the connection.
 const FORCE_CLOSE: &[u8] = b"forceclose";
@@ -217,10 +218,10 @@ impl Connection {
     pub fn new(now: Instant, config: Arc<Config>, dialect: Dialect, challenge: &Challenge) -> Self {
         Self {
             keepalive: Keepalive::new(now, &config),
+            outbox: Outbox::new(dialect, challenge, config.max_attachment),
             config,
             dialect,
             challenge: *challenge,
-            outbox: Outbox::new(dialect, challenge),
             requests: Requests::default(),
             login: None,
             operations: VecDeque::new(),
@@ -478,7 +479,8 @@ impl Connection {
                 self.answer(now, sequence, reply);
             } else if let Some((sequence, request)) = self.requests.begin() {
                 let address = self.login.as_ref().map(|login| &login.address);
-                match Verdict::on(request, address, self.dialect, &self.challenge) {
+                let max_attachment = self.config.max_attachment;
+                match Verdict::on(request, address, self.dialect, &self.challenge, max_attachment) {
                     Verdict::Ask(operation, question) => {
                         let id = OperationId(self.next_operation);
                         self.next_operation += 1;
@@ -507,6 +509,7 @@ impl Connection {
                 self.outbox.answer(sequence, Answer::PreKeys(&owner, keys));
             }
             Reply::Number(number) => self.outbox.answer(sequence, Answer::Number(number, domain)),
+            Reply::Uploads(uploads) => self.outbox.answer(sequence, Answer::Uploads(uploads)),
             Reply::Refused(Refused { name, text }) => {
                 self.outbox.answer(sequence, Answer::Refused(name, &text));
             }

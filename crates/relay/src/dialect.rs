@@ -165,8 +165,8 @@ pub enum AnonymousRequest {
         /// Opaque.
         message: Bytes,
     },
-    /// For permissions to upload attachments.
-    UploadAuthorizations,
+    /// For so many permissions to upload attachments; clients may ask for nonsense.
+    Uploads(i32),
     /// For the number with this short number.
     NumberByShort(String),
     /// For somebody's number.
@@ -205,8 +205,8 @@ fn read_deployed(payload: Option<deployed::Payload>) -> Said {
                 Ok(AnonymousRequest::Send { to: Address::new(owner, device), message })
             }))
         }
-        Some(Payload::RequestUploadAuthorizations(_)) => {
-            Said::Anonymous(Ok(AnonymousRequest::UploadAuthorizations))
+        Some(Payload::RequestUploadAuthorizations(request)) => {
+            Said::Anonymous(Ok(AnonymousRequest::Uploads(request.num_requested)))
         }
         Some(Payload::FindChatNumberByShortNumber(find)) => {
             Said::Anonymous(Ok(AnonymousRequest::NumberByShort(find.short_number)))

@@ -7,8 +7,9 @@
 //! | `/healthz` | status 200 while the process lives |
 //! | `/readyz` | status 200 while the store can be written and the server takes connections, otherwise 503 |
 //! | `/metrics` | what is counted, for Prometheus |
+//! | `/attachments` | uploads and downloads, if there are [attachments](ServerBuilder::attachments) |
 //!
-//! All are on one listener; who should not see the last three is to be kept from them by what is in front of
+//! All are on one listener; who should not see health and metrics is to be kept from them by what is in front of
 //! the relay. Nothing in them tells who the clients are.
 //!
 //! A browser may connect only from a page of the same host: with an `Origin` header that is another one, the
@@ -31,6 +32,7 @@
 //! ```
 
 mod accept;
+mod attachments;
 mod gate;
 mod limits;
 mod metrics;
@@ -42,14 +44,15 @@ mod tls;
 #[cfg(feature = "sqlite")]
 mod tests;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::connection;
@@ -57,11 +60,16 @@ use crate::store::{InvalidSetting, Store, Timestamp, check_setting};
 use gate::Gate;
 use metrics::Metrics;
 
+pub use attachments::{
+    AttachmentConfig, AttachmentConfigBuilder, AttachmentConfigError, AttachmentError, Attachments,
+};
 pub use limits::{InvalidRate, Limits, LimitsBuilder, Rate};
 pub use tls::{Tls, TlsError};
 
 /// Time from one look at what is too old to the next.
 const SWEEP: Duration = Duration::from_secs(60);
+/// The same for attachments, of which each is looked at.
+const ATTACHMENT_SWEEP: Duration = Duration::from_secs(3600);
 
 /// What all connections of a relay share.
 struct Shared<S> {
@@ -69,6 +77,7 @@ struct Shared<S> {
     connection: Arc<connection::Config>,
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
+    attachments: Option<Arc<Attachments>>,
     write_timeout: Duration,
     max_age: Duration,
 }
@@ -96,6 +105,7 @@ impl<S: Store> Server<S> {
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
             tls: None,
+            attachments: None,
         }
     }
 
@@ -117,6 +127,7 @@ impl<S: Store> Server<S> {
             () = shutdown => {}
             () = accept.run() => {}
             () = sweep(&shared) => {}
+            () = sweep_attachments(&shared) => {}
         }
         // Nobody listens any more. Whoever still serves a client holds a receiver.
         drain.send_replace(true);
@@ -147,6 +158,23 @@ async fn sweep<S: Store>(shared: &Shared<S>) {
     }
 }
 
+/// Deletes attachments that are too old, for ever.
+async fn sweep_attachments<S>(shared: &Shared<S>) {
+    let Some(attachments) = &shared.attachments else { return pending().await };
+    let mut ticks = interval(ATTACHMENT_SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let attachments = Arc::clone(attachments);
+        let expired = spawn_blocking(move || attachments.expire(SystemTime::now()));
+        match expired.await.map_err(io::Error::other).and_then(|expired| expired) {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "attachments were too old"),
+            Err(error) => tracing::error!(%error, "attachments that are too old are not deleted"),
+        }
+    }
+}
+
 /// A server under construction.
 #[derive(Debug)]
 #[must_use]
@@ -159,6 +187,7 @@ pub struct ServerBuilder<S> {
     write_timeout: Duration,
     drain_timeout: Duration,
     tls: Option<Tls>,
+    attachments: Option<Attachments>,
 }
 
 /// Why a server does not listen.
@@ -227,11 +256,17 @@ impl<S: Store> ServerBuilder<S> {
         self
     }
 
+    /// Keeps attachments. Without this there are none, and clients are told so.
+    pub fn attachments(mut self, attachments: Attachments) -> Self {
+        self.attachments = Some(attachments);
+        self
+    }
+
     /// Listens on an address; port 0 is any that is free. Clients wait until the server [runs](Server::run).
     ///
     /// # Errors
     /// [`BindError`].
-    pub async fn bind(self, address: SocketAddr) -> Result<Server<S>, BindError> {
+    pub async fn bind(mut self, address: SocketAddr) -> Result<Server<S>, BindError> {
         const HOUR: u64 = 3600;
         check_setting("max_age", self.max_age.as_secs(), 60..=10 * 366 * 24 * HOUR)?;
         check_setting("write_timeout", self.write_timeout.as_secs(), 1..=HOUR)?;
@@ -242,8 +277,13 @@ impl<S: Store> ServerBuilder<S> {
         let failure = |error| BindError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(failure)?;
         let local_address = listener.local_addr().map_err(failure)?;
+        if let Some(attachments) = &mut self.attachments {
+            attachments.set_default_url(self.tls.is_some(), local_address);
+            self.connection.max_attachment = attachments.max_bytes();
+        }
         let shared = Shared {
             store: self.store,
+            attachments: self.attachments.map(Arc::new),
             connection: Arc::new(self.connection),
             gate: Arc::new(Gate::new(self.limits)),
             metrics: Arc::new(Metrics::new()),

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use towline_wire::relay::deployed::{self, Ack, Unregister};
+use towline_wire::relay::deployed::{self, Ack, Unregister, UploadAuthorization};
 use towline_wire::relay::seed;
 
 use crate::auth::Key;
@@ -68,7 +68,7 @@ pub(crate) enum Ask<'a> {
     Send(Person, &'a [u8]),
     SendToNobody,
     // These only exist in one dialect.
-    Uploads,
+    Uploads(i32),
     NumberByShort(&'a str),
     NumberOf(Person),
 }
@@ -125,9 +125,9 @@ fn deployed_payload(ask: Ask<'_>) -> deployed::Payload {
             unidentified_sender_message: Bytes::copy_from_slice(message),
         }),
         Ask::SendToNobody => Payload::OutboundMessage(deployed::OutboundMessage::default()),
-        Ask::Uploads => {
+        Ask::Uploads(num_requested) => {
             Payload::RequestUploadAuthorizations(deployed::RequestUploadAuthorizations {
-                num_requested: 0,
+                num_requested,
             })
         }
         Ask::NumberByShort(short) => {
@@ -182,7 +182,7 @@ fn seed_payload(ask: Ask<'_>) -> seed::Payload {
             unidentified_sender_message: Bytes::copy_from_slice(message),
         }),
         Ask::SendToNobody => Payload::OutboundMessage(seed::OutboundMessage::default()),
-        Ask::Uploads | Ask::NumberByShort(_) | Ask::NumberOf(_) => panic!("not in this dialect"),
+        Ask::Uploads(_) | Ask::NumberByShort(_) | Ask::NumberOf(_) => panic!("not in this dialect"),
     }
 }
 
@@ -207,6 +207,7 @@ pub(crate) enum Told {
     Message(Bytes),
     /// The short number and the domain.
     Number(String, String),
+    Uploads(Vec<UploadAuthorization>),
 }
 
 impl Told {
@@ -217,7 +218,10 @@ impl Told {
 
     /// Whether it carries the sequence number of a request.
     pub(crate) fn is_answer(&self) -> bool {
-        matches!(self, Self::Ack | Self::Error(..) | Self::PreKeys(_) | Self::Number(..))
+        matches!(
+            self,
+            Self::Ack | Self::Error(..) | Self::PreKeys(_) | Self::Number(..) | Self::Uploads(_)
+        )
     }
 }
 
@@ -241,6 +245,7 @@ pub(crate) fn heard(dialect: Dialect, frame: Bytes) -> Heard {
                     Told::Message(inbound.unidentified_sender_message)
                 }
                 Payload::ChatNumber(number) => Told::Number(number.short_number, number.domain),
+                Payload::UploadAuthorizations(uploads) => Told::Uploads(uploads.authorizations),
                 other => panic!("no relay says {other:?}"),
             };
             Heard { sequence: message.sequence, told }

@@ -27,6 +27,10 @@ impl Directory {
         self.0.join("relay.db")
     }
 
+    pub(crate) fn attachments(&self) -> PathBuf {
+        self.0.join("attachments")
+    }
+
     /// Makes it, for its owner alone, if it is not there.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let mut builder = fs::DirBuilder::new();

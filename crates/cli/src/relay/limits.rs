@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use towline_relay::connection;
-use towline_relay::server::{InvalidRate, Limits, Rate};
+use towline_relay::server::{AttachmentConfig, AttachmentConfigBuilder, InvalidRate, Limits, Rate};
 use towline_relay::store;
 
 use crate::failure::Failure;
@@ -53,6 +53,18 @@ pub(crate) struct LimitArgs {
     /// Registrations of one device
     #[arg(long, value_name = "RATE", default_value = "120/h")]
     registration_rate: MaxRate,
+    /// Requests of one source for permissions to upload attachments, of which each gets up to 16
+    #[arg(long, value_name = "RATE", default_value = "120/h")]
+    upload_rate: MaxRate,
+    /// Bytes of the longest attachment; K, M and G are powers of 1024, and with 0 there are no attachments
+    #[arg(long, value_name = "BYTES", default_value = "100M", value_parser = size::parse)]
+    max_attachment_bytes: u64,
+    /// Bytes of all attachments together
+    #[arg(long, value_name = "BYTES", default_value = "10G", value_parser = size::parse)]
+    max_attachment_space: u64,
+    /// Days that an attachment is kept
+    #[arg(long, value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3650))]
+    max_attachment_age: u64,
     /// Messages in the queue of one device
     #[arg(long, value_name = "N", default_value = "10000")]
     max_queue_messages: u64,
@@ -85,6 +97,7 @@ impl LimitArgs {
             .lookups(self.lookup_rate.0)
             .one_time_prekeys(self.prekey_rate.0)
             .registrations(self.registration_rate.0)
+            .uploads(self.upload_rate.0)
             .build()
             .map_err(|error| Failure::Usage(error.to_string()))
     }
@@ -106,7 +119,20 @@ impl LimitArgs {
         builder.window(self.window)
     }
 
-    pub(crate) fn max_age(&self) -> Duration {
-        Duration::from_secs(self.max_message_age * 24 * 3600)
+    /// `None` if there are to be none.
+    pub(crate) fn attachments(&self) -> Option<AttachmentConfigBuilder> {
+        let builder = AttachmentConfig::builder()
+            .max_bytes(self.max_attachment_bytes)
+            .max_space(self.max_attachment_space)
+            .max_age(days(self.max_attachment_age));
+        (self.max_attachment_bytes > 0).then_some(builder)
     }
+
+    pub(crate) fn max_age(&self) -> Duration {
+        days(self.max_message_age)
+    }
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 3600)
 }

@@ -1,11 +1,12 @@
 //! `towline relay serve`: the server.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use towline_relay::connection;
-use towline_relay::server::{BindError, Server, Tls, TlsError};
+use towline_relay::server::{Attachments, BindError, Server, Tls, TlsError};
 use towline_relay::store::Store;
 use towline_relay::store::nats::{self, Nats};
 use towline_relay::store::sqlite::{self, OpenError, Sqlite};
@@ -18,14 +19,14 @@ use crate::shutdown::Shutdown;
 
 /// Serve clients over WebSockets
 ///
-/// The deployed dialect is at /api, the seed's at --seed-dialect-path. Health is at /healthz and /readyz, metrics for
+/// The deployed dialect is at /api, the seed's at --seed-dialect-path, attachments are at /attachments. Health is at /healthz and /readyz, metrics for
 /// Prometheus are at /metrics. SIGTERM and Ctrl-C let clients get what they wait for, and then end. SIGHUP reads the
 /// certificate again.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   towline relay serve --listen 127.0.0.1:8080 --data ./relay-data
   towline relay serve --listen 0.0.0.0:443 --data /var/lib/towline --domain relay.example \\
-    --tls-certificate fullchain.pem --tls-key privkey.pem
+    --tls-certificate fullchain.pem --tls-key privkey.pem --public-url https://relay.example
   towline relay serve --listen 0.0.0.0:8080 --data ./relay-data --nats-replicas 3 \\
     --store nats://a.example:4222,nats://b.example:4222,nats://c.example:4222")]
 pub(crate) struct Args {
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// Where chat numbers are unique; clients are told [default: empty]
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     domain: String,
+    /// Where clients reach the relay, for attachments [default: where it listens, if that is one address]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// Certificates in PEM, the relay's own first
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
@@ -100,13 +104,13 @@ impl FromStr for StoreKind {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let shutdown = Shutdown::listen();
     raise_file_limit();
+    let directory = Directory::from(args.data.clone());
+    directory.create()?;
+    let _lock = directory.lock()?;
     match &args.store {
         StoreKind::Sqlite => {
-            let directory = Directory::from(args.data.clone());
-            directory.create()?;
-            let _lock = directory.lock()?;
             let store = open(&directory, &args.limits)?;
-            serve(store, args, shutdown).await
+            serve(store, &directory, args, shutdown).await
         }
         StoreKind::Nats(servers) => {
             let config = nats::Config::builder()
@@ -117,12 +121,17 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 .map_err(|error| Failure::Usage(error.to_string()))?;
             let store = Nats::open(servers, &config).await;
             let store = store.map_err(|error| Failure::Failed(error.to_string()))?;
-            serve(store, args, shutdown).await
+            serve(store, &directory, args, shutdown).await
         }
     }
 }
 
-async fn serve(store: impl Store, args: Args, mut shutdown: Shutdown) -> Result<(), Failure> {
+async fn serve(
+    store: impl Store,
+    directory: &Directory,
+    args: Args,
+    mut shutdown: Shutdown,
+) -> Result<(), Failure> {
     let address = args.listen.resolve().await?;
     let mut builder = Server::builder(store)
         .connection(args.connection()?)
@@ -132,6 +141,9 @@ async fn serve(store: impl Store, args: Args, mut shutdown: Shutdown) -> Result<
     if let Some(tls) = args.tls()? {
         builder = builder.tls(tls.clone());
         tokio::spawn(reload_on_hangup(tls));
+    }
+    if let Some(attachments) = args.attachments(directory, address)? {
+        builder = builder.attachments(attachments);
     }
     let server = builder.seed_path(args.seed_dialect_path).bind(address).await?;
     eprintln!("listening on {}", server.local_address());
@@ -150,6 +162,25 @@ impl Args {
             .prekey_interval(Duration::from_secs(self.prekey_interval));
         let config = self.limits.connection(builder).build();
         config.map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    fn attachments(
+        &self,
+        directory: &Directory,
+        listen: SocketAddr,
+    ) -> Result<Option<Attachments>, Failure> {
+        let Some(mut config) = self.limits.attachments() else { return Ok(None) };
+        match &self.public_url {
+            Some(url) => config = config.url(url),
+            None if listen.ip().is_unspecified() => {
+                eprintln!("no attachments: --public-url would say where clients find them");
+                return Ok(None);
+            }
+            None => {}
+        }
+        let config = config.build().map_err(|error| Failure::Usage(error.to_string()))?;
+        let attachments = Attachments::open(directory.attachments(), config);
+        attachments.map(Some).map_err(|error| Failure::Failed(error.to_string()))
     }
 
     fn tls(&self) -> Result<Option<Tls>, Failure> {

@@ -14,6 +14,7 @@ pub struct Config {
     pub(super) pong_timeout: Duration,
     pub(super) prekey_limit: u32,
     pub(super) prekey_interval: Duration,
+    pub(crate) max_attachment: u64,
 }
 
 impl Config {
@@ -33,6 +34,7 @@ impl Default for Config {
             pong_timeout: Duration::from_secs(15),
             prekey_limit: 10,
             prekey_interval: Duration::from_secs(5 * 60),
+            max_attachment: 0,
         }
     }
 }
@@ -84,6 +86,14 @@ impl ConfigBuilder {
     /// Time from one look at a device's prekeys to the next. Default 5 min, from 1 s to a day.
     pub fn prekey_interval(mut self, interval: Duration) -> Self {
         self.0.prekey_interval = interval;
+        self
+    }
+
+    /// The longest attachment, in bytes, which clients are told; with 0 there are none, and requests for uploads are
+    /// refused. Default 0. A server takes it from its
+    /// attachments.
+    pub fn max_attachment(mut self, bytes: u64) -> Self {
+        self.0.max_attachment = bytes;
         self
     }
 

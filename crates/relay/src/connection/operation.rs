@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use towline_wire::relay::Identity;
+use towline_wire::relay::deployed::UploadAuthorization;
 use towline_wire::relay::number::{self, Candidate};
 
 use crate::store::{
@@ -14,7 +15,7 @@ use crate::{Address, Device, Owner};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OperationId(pub(super) u64);
 
-/// What the store is to do; each is a method of [`Store`].
+/// What the store is to do; each but the last is a method of [`Store`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
@@ -55,7 +56,15 @@ pub enum Operation {
         /// How much of the queue.
         page: Page,
     },
+    /// Permissions to upload attachments are wanted of who keeps them: [`Outcome::Uploads`].
+    AuthorizeUploads {
+        /// How many, at least one and at most [`MAX_UPLOADS`].
+        count: usize,
+    },
 }
+
+/// The most permissions to upload that a client gets at once: with addresses of up to 512 bytes they fit in a message.
+pub const MAX_UPLOADS: usize = 16;
 
 /// What came of an [`Operation`].
 #[derive(Clone, Debug)]
@@ -71,6 +80,8 @@ pub enum Outcome {
     Number(Option<Candidate>),
     /// Messages of a queue, in order.
     Fetched(Vec<Queued>),
+    /// Permissions to upload attachments, not more than were asked for.
+    Uploads(Vec<UploadAuthorization>),
     /// The prekeys are not deposited.
     NotRegistered(RegisterError),
     /// The message is not queued.
@@ -98,7 +109,8 @@ impl Outcome {
 }
 
 impl Operation {
-    /// Has a store do it. Messages are put into queues with the time that it is `now`.
+    /// Has a store do it. Messages are put into queues with the time that it is `now`. A store keeps no attachments,
+    /// and authorizes no uploads.
     pub async fn run(self, store: &impl Store, now: Timestamp) -> Outcome {
         match self {
             Self::Register(address, registration) => {
@@ -135,6 +147,7 @@ impl Operation {
                 Ok(_position) => Outcome::Done,
                 Err(error) => Outcome::NotQueued(error),
             },
+            Self::AuthorizeUploads { .. } => Outcome::Uploads(Vec::new()),
             Self::Fetch { address, after, page } => {
                 let messages = store.fetch(&address, after, page).await;
                 messages.map_or_else(Outcome::Failed, Outcome::Fetched)

@@ -8,9 +8,6 @@ use towline_wire::relay::{ErrorName, Excess};
 use crate::auth::Challenge;
 use crate::dialect::{Answer, Dialect, Speaker};
 
-/// The largest attachment, in bytes, as clients are told: there are none.
-const MAX_ATTACHMENT_SIZE: i64 = 0;
-
 #[derive(Debug)]
 pub(super) struct Outbox {
     speaker: Speaker,
@@ -19,10 +16,11 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// One with what a client hears first.
-    pub(super) fn new(dialect: Dialect, challenge: &Challenge) -> Self {
+    pub(super) fn new(dialect: Dialect, challenge: &Challenge, max_attachment: u64) -> Self {
         let (mut speaker, mut frames) = (Speaker::new(dialect), VecDeque::new());
+        let max_attachment = i64::try_from(max_attachment).unwrap_or(i64::MAX);
         speaker
-            .greet(challenge, MAX_ATTACHMENT_SIZE, &mut frames)
+            .greet(challenge, max_attachment, &mut frames)
             .expect("a challenge fits in a message");
         Self { speaker, frames }
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use towline_wire::relay::ErrorName;
+use towline_wire::relay::deployed::UploadAuthorization;
 use towline_wire::relay::number::Candidate;
 
 use super::operation::Outcome;
@@ -25,6 +26,7 @@ pub(super) enum Question {
         /// What it is called that there is none.
         unknown: ErrorName,
     },
+    Uploads,
 }
 
 /// What a request is told.
@@ -36,6 +38,7 @@ pub(super) enum Reply {
     NotLoggedIn(Refused),
     PreKeys(Owner, Vec<PreKey>),
     Number(Candidate),
+    Uploads(Vec<UploadAuthorization>),
     Refused(Refused),
 }
 
@@ -77,6 +80,10 @@ impl Question {
             (Self::PreKeys { unknown, .. }, Outcome::PreKeys(None))
             | (Self::Number { unknown }, Outcome::Number(None)) => Reply::refused(*unknown),
             (Self::Number { .. }, Outcome::Number(Some(number))) => Reply::Number(number),
+            (Self::Uploads, Outcome::Uploads(uploads)) if uploads.is_empty() => {
+                Reply::failed("no more attachments are taken")
+            }
+            (Self::Uploads, Outcome::Uploads(uploads)) => Reply::Uploads(uploads),
             _ => Reply::failed(STORE),
         }
     }

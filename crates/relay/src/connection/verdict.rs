@@ -3,7 +3,7 @@
 use towline_wire::relay::deployed::AuthResponse;
 use towline_wire::relay::{ErrorName, Identity};
 
-use super::operation::Operation;
+use super::operation::{MAX_UPLOADS, Operation};
 use super::reply::{Question, Reply};
 use super::requests::Request;
 use crate::Address;
@@ -32,6 +32,7 @@ impl Verdict {
         address: Option<&Address>,
         dialect: Dialect,
         challenge: &Challenge,
+        max_attachment: u64,
     ) -> Self {
         match (request, address) {
             (Request::Excessive(text), _) => Reply::failed(text).into(),
@@ -42,7 +43,9 @@ impl Verdict {
             (Request::LogIn(response), None) => Self::on_login(&response, dialect, challenge),
             (Request::Own(request), Some(address)) => Self::on_own(request, address, dialect),
             (Request::Anonymous(Err(name)), None) => Reply::refused(name).into(),
-            (Request::Anonymous(Ok(request)), None) => Self::on_anonymous(request, dialect),
+            (Request::Anonymous(Ok(request)), None) => {
+                Self::on_anonymous(request, dialect, max_attachment)
+            }
         }
     }
 
@@ -71,7 +74,7 @@ impl Verdict {
         Self::Ask(operation, Question::Change)
     }
 
-    fn on_anonymous(request: AnonymousRequest, dialect: Dialect) -> Self {
+    fn on_anonymous(request: AnonymousRequest, dialect: Dialect, max_attachment: u64) -> Self {
         let unknown = dialect.unknown_owner();
         let (operation, question) = match request {
             AnonymousRequest::PreKeys { owner, known } => {
@@ -81,9 +84,16 @@ impl Verdict {
             AnonymousRequest::Send { to, message } => {
                 (Operation::Enqueue { to, message }, Question::Change)
             }
-            AnonymousRequest::UploadAuthorizations => {
+            AnonymousRequest::Uploads(_) if max_attachment == 0 => {
                 return Reply::failed("there are no attachments").into();
             }
+            AnonymousRequest::Uploads(count) => match usize::try_from(count) {
+                Ok(count @ 1..) => {
+                    let count = count.min(MAX_UPLOADS);
+                    (Operation::AuthorizeUploads { count }, Question::Uploads)
+                }
+                _ => return Reply::failed("no upload is asked for").into(),
+            },
             AnonymousRequest::NumberByShort(short) => {
                 let unknown = ErrorName::UnknownShortNumber;
                 (Operation::NumberByShort(short), Question::Number { unknown })

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use towline_wire::relay::deployed::{self, Ack, AuthChallenge, PreKeysLow};
+use towline_wire::relay::deployed::{self, Ack, AuthChallenge, PreKeysLow, UploadAuthorization};
 use towline_wire::relay::number::Candidate;
 use towline_wire::relay::{ErrorName, Excess, seed};
 
@@ -30,6 +30,8 @@ pub enum Answer<'a> {
     /// A number, and the domain in which its short number is unique; answers a login, too. Where the
     /// dialect has no numbers it says that it is done.
     Number(Candidate, &'a str),
+    /// Permissions to upload attachments. Where the dialect has none it says that it is done.
+    Uploads(Vec<UploadAuthorization>),
     /// The request is refused or has failed. The text is for people, and mostly empty.
     Refused(ErrorName, &'a str),
 }
@@ -131,7 +133,7 @@ impl Speaker {
                         frames.push_back(seed_frame(sequence, seed::Payload::Ack(Ack {}))?);
                     }
                 }
-                Answer::Done | Answer::Number(..) => {
+                Answer::Done | Answer::Number(..) | Answer::Uploads(_) => {
                     frames.push_back(seed_frame(sequence, seed::Payload::Ack(Ack {}))?);
                 }
                 Answer::Refused(name, text) => {
@@ -194,6 +196,9 @@ fn deployed_answer(answer: Answer<'_>) -> deployed::Payload {
                 short_number,
                 domain: domain.into(),
             })
+        }
+        Answer::Uploads(authorizations) => {
+            Payload::UploadAuthorizations(deployed::UploadAuthorizations { authorizations })
         }
         Answer::Refused(name, text) => Payload::Error(error(name, text)),
     }

@@ -1,6 +1,7 @@
 //! Connections, up to the HTTP request.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::gate::{Gate, Pass};
 use super::metrics::{Metrics, Refusal};
@@ -22,9 +23,6 @@ use super::tls::Tls;
 
 /// How long a client has for the TLS handshake, and for the head of its request.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// How long a client may take for its requests and their answers altogether, if it does not open a WebSocket.
-const EXCHANGE: Duration = Duration::from_secs(30);
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -94,8 +92,9 @@ async fn exchange(
     router: Router,
 ) {
     let (pass, router) = (Arc::new(pass), TowerToHyperService::new(router));
+    let of_requests = Arc::clone(&pass);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(&pass));
+        request.extensions_mut().insert(Arc::clone(&of_requests));
         router.call(request)
     });
     let serving = http1::Builder::new()
@@ -104,9 +103,15 @@ async fn exchange(
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    match timeout(EXCHANGE, serving).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "no request"),
-        Err(_) => tracing::debug!("the requests take too long"),
+    let mut serving = pin!(serving);
+    loop {
+        // A request may move the end.
+        let ends = pass.ends();
+        match timeout_at(ends, &mut serving).await {
+            Ok(Ok(())) => break,
+            Ok(Err(error)) => break tracing::debug!(%error, "no request"),
+            Err(_) if pass.ends() > ends => {}
+            Err(_) => break tracing::debug!("the requests take too long"),
+        }
     }
 }

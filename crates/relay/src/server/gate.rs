@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use governor::clock::DefaultClock;
 use governor::state::keyed::HashMapStateStore;
 use governor::{DefaultDirectRateLimiter, RateLimiter};
+use tokio::time::{Duration, Instant};
 
 use super::limits::{Limits, Rate};
 use crate::connection::Operation;
@@ -17,6 +18,10 @@ use crate::{Address, Owner};
 
 /// Connections of a source beyond its limit that are still told so.
 const CROWD: usize = 8;
+
+/// How long a client may take from the start for its requests and their answers altogether, if it does not open a
+/// WebSocket, nor transfer an attachment.
+const EXCHANGE: Duration = Duration::from_secs(30);
 
 /// Where a client comes from: who has one address of a /64 network has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +46,7 @@ pub(super) struct Gate {
     lookups: Keyed<Source>,
     one_time_prekeys: Keyed<Owner>,
     registrations: Keyed<Address>,
+    uploads: Keyed<Source>,
 }
 
 #[derive(Default)]
@@ -55,6 +61,8 @@ pub(super) struct Pass {
     source: Source,
     /// The source has more than it may: it is to be told so, and nothing else.
     is_crowded: bool,
+    /// When the connection is over, if it is no WebSocket.
+    ends: Mutex<Instant>,
 }
 
 impl Gate {
@@ -67,6 +75,7 @@ impl Gate {
             lookups: Keyed::new(limits.lookups),
             one_time_prekeys: Keyed::new(limits.one_time_prekeys),
             registrations: Keyed::new(limits.registrations),
+            uploads: Keyed::new(limits.uploads),
             limits,
         }
     }
@@ -84,7 +93,8 @@ impl Gate {
         }
         inside.by_source.insert(source, of_source + 1);
         inside.all += 1;
-        Some(Pass { gate: Arc::clone(self), source, is_crowded: of_source >= limit })
+        let ends = Mutex::new(Instant::now() + EXCHANGE);
+        Some(Pass { gate: Arc::clone(self), source, is_crowded: of_source >= limit, ends })
     }
 
     /// How much one connection may send.
@@ -118,6 +128,7 @@ impl Gate {
             Operation::Register(address, _) | Operation::Unregister(address) => {
                 self.registrations.check(address)
             }
+            Operation::AuthorizeUploads { .. } => self.uploads.check(&source),
             // What the relay itself wants to know.
             Operation::Remaining(_) | Operation::Fetch { .. } => true,
         }
@@ -131,6 +142,7 @@ impl Gate {
         self.lookups.sweep();
         self.one_time_prekeys.sweep();
         self.registrations.sweep();
+        self.uploads.sweep();
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -143,6 +155,22 @@ impl Pass {
     /// Whether the client may open a WebSocket.
     pub(super) fn allows_socket(&self) -> bool {
         !self.is_crowded && self.gate.connecting.check(&self.source)
+    }
+
+    /// Whether the source has more connections than it may.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// When the connection is over.
+    pub(super) fn ends(&self) -> Instant {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request may take so long from now on.
+    pub(super) fn lasts(&self, time: Duration) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        *ends = (*ends).max(Instant::now() + time);
     }
 
     pub(super) fn source(&self) -> Source {
@@ -256,6 +284,7 @@ mod tests {
         let enqueue =
             |to: u8| Operation::Enqueue { to: Address::new(owner(to), 1), message: Bytes::new() };
         let lookup = || Operation::NumberByShort("2".into());
+        let uploads = || Operation::AuthorizeUploads { count: 1 };
         let unregister = |device: u32| Operation::Unregister(Address::new(owner(1), device));
 
         let all = Limits::builder()
@@ -263,7 +292,8 @@ mod tests {
             .messages(rate())
             .messages_per_recipient(rate())
             .lookups(rate())
-            .registrations(rate());
+            .registrations(rate())
+            .uploads(rate());
         let gate = gate(all);
         let here = source(1);
         let allows = |mut operation, source| {
@@ -275,6 +305,8 @@ mod tests {
         assert!(allows(enqueue(1), here) && !allows(enqueue(1), source(2)));
         assert!(allows(unregister(1), here) && !allows(unregister(1), here));
         assert!(allows(unregister(2), here));
+        assert!(allows(uploads(), here) && !allows(uploads(), here));
+        assert!(allows(uploads(), source(2)));
 
         let messages = gate.messages();
         let send = |to| gate.allows(&mut enqueue(to), here, messages.as_ref());

@@ -101,6 +101,7 @@ pub struct Limits {
     pub(super) lookups: Option<Rate>,
     pub(super) one_time_prekeys: Option<Rate>,
     pub(super) registrations: Option<Rate>,
+    pub(super) uploads: Option<Rate>,
 }
 
 impl Limits {
@@ -125,6 +126,7 @@ impl Default for Limits {
             lookups: Some(Rate::per_minute(count(600))),
             one_time_prekeys: Some(Rate::per_hour(count(120))),
             registrations: Some(Rate::per_hour(count(120))),
+            uploads: Some(Rate::per_hour(count(120))),
         }
     }
 }
@@ -190,6 +192,13 @@ impl LimitsBuilder {
     /// Registrations and withdrawals of one device. Default 120 an hour.
     pub const fn registrations(mut self, rate: Option<Rate>) -> Self {
         self.0.registrations = rate;
+        self
+    }
+
+    /// Requests of one source for permissions to upload attachments, of which each gets up to
+    /// [`MAX_UPLOADS`](crate::connection::MAX_UPLOADS). Default 120 an hour.
+    pub const fn uploads(mut self, rate: Option<Rate>) -> Self {
+        self.0.uploads = rate;
         self
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Metrics {
     operations: Family<ByOperation, Histogram>,
     failures: Family<ByOperation, Counter>,
     expired: Counter,
+    uploads: Counter,
+    attachment_bytes: Gauge,
 }
 
 impl Metrics {
@@ -87,6 +89,8 @@ impl Metrics {
             operations: new.times("operation", "Time that an operation of the store has taken"),
             failures: new.metric("failures", "Operations in which the store has failed"),
             expired: new.metric("expired", "Messages that were too old, and not kept any more"),
+            uploads: new.metric("uploads", "Attachments that were stored"),
+            attachment_bytes: new.metric("attachment_bytes", "Bytes that attachments take"),
             registry,
         }
     }
@@ -140,6 +144,14 @@ impl Metrics {
     pub(super) fn expire(&self, messages: u64) {
         self.expired.inc_by(messages);
     }
+
+    pub(super) fn upload(&self) {
+        self.uploads.inc();
+    }
+
+    pub(super) fn attachments(&self, bytes: u64) {
+        self.attachment_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
+    }
 }
 
 struct Registrar<'a>(&'a mut Registry);
@@ -180,5 +192,6 @@ pub(super) const fn name(operation: &Operation) -> &'static str {
         Operation::NumberByShort(_) => "number_by_short",
         Operation::Enqueue { .. } => "enqueue",
         Operation::Fetch { .. } => "fetch",
+        Operation::AuthorizeUploads { .. } => "authorize_uploads",
     }
 }

@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use towline_wire::relay::MAX_MESSAGE_LEN;
 
-use super::Shared;
 use super::gate::Pass;
 use super::metrics::Refusal;
 use super::socket::Driver;
+use super::{Shared, attachments};
 use crate::auth::Challenge;
 use crate::dialect::Dialect;
 use crate::store::{Store, Timestamp};
@@ -64,6 +64,9 @@ pub(super) fn router<S: Store>(
             },
         )
     };
+    let attachments = shared.attachments.as_ref().map_or_else(Router::new, |attachments| {
+        attachments::router(Arc::clone(attachments), Arc::clone(&shared.metrics))
+    });
     Router::new()
         .route(DEPLOYED_PATH, socket(Dialect::Deployed))
         .route(seed_path, socket(Dialect::Seed))
@@ -71,6 +74,7 @@ pub(super) fn router<S: Store>(
         .route(READINESS_PATH, get(readiness::<S>))
         .route(METRICS_PATH, get(page::<S>))
         .with_state(Context { shared: Arc::clone(shared), drains: drains.clone() })
+        .merge(attachments)
 }
 
 pub(super) fn can_be_seed_path(path: &str) -> bool {
@@ -79,6 +83,9 @@ pub(super) fn can_be_seed_path(path: &str) -> bool {
         && path.starts_with('/')
         && path.chars().all(is_allowed)
         && ![DEPLOYED_PATH, HEALTH_PATH, READINESS_PATH, METRICS_PATH].contains(&path)
+        && path
+            .strip_prefix(attachments::PATH)
+            .is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/'))
 }
 
 fn open<S: Store>(
@@ -169,7 +176,9 @@ async fn readiness<S: Store>(State(context): State<Context<S>>) -> Response {
 
 async fn page<S: Store>(State(context): State<Context<S>>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match context.shared.metrics.encode() {
+    let Shared { metrics, attachments, .. } = &*context.shared;
+    metrics.attachments(attachments.as_ref().map_or(0, |attachments| attachments.used()));
+    match metrics.encode() {
         Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -183,10 +192,23 @@ mod tests {
 
     #[test]
     fn a_seed_path_is_a_plain_path_that_is_free() {
-        for good in ["/v0/api", "/a", "/x-y_z.~/1"] {
+        for good in ["/v0/api", "/a", "/x-y_z.~/1", "/attachments2"] {
             assert!(can_be_seed_path(good), "{good}");
         }
-        for bad in ["", "/", "v0", "/api", "/metrics", "/{x}", "/a b", "/a?b", "/*", "/ä"] {
+        for bad in [
+            "",
+            "/",
+            "v0",
+            "/api",
+            "/metrics",
+            "/{x}",
+            "/a b",
+            "/a?b",
+            "/*",
+            "/ä",
+            "/attachments",
+            "/attachments/x",
+        ] {
             assert!(!can_be_seed_path(bad), "{bad}");
         }
     }

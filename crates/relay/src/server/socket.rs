@@ -374,7 +374,12 @@ impl<S: Store> Driver<S> {
 
 async fn run<S: Store>(shared: &Shared<S>, name: &'static str, operation: Operation) -> Outcome {
     let begun = Instant::now();
-    let outcome = operation.run(&shared.store, Timestamp::now()).await;
+    let outcome = match (operation, &shared.attachments) {
+        (Operation::AuthorizeUploads { count }, Some(attachments)) => {
+            Outcome::Uploads(attachments.authorize(count, Timestamp::now()))
+        }
+        (operation, _) => operation.run(&shared.store, Timestamp::now()).await,
+    };
     let failure = outcome.failure();
     if let Some(failure) = failure {
         tracing::error!(operation = name, %failure, "the store has failed");

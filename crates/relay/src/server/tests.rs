@@ -1,3 +1,4 @@
+mod attachments;
 mod http;
 mod late;
 mod limits;

@@ -102,6 +102,9 @@ fn wrong_settings_are_wrong_usage() {
         &["--seed-dialect-path", "/api"],
         &["--tls-key", "key.pem"],
         &["--window", "0"],
+        &["--store", "redis://127.0.0.1"],
+        &["--public-url", "relay.example"],
+        &["--max-attachment-space", "0"],
     ] {
         let output = run(&[&serve[..], wrong].concat(), b"");
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", text(&output.stderr));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use towline_wire::relay::deployed::UploadAuthorization;
 use towline_wire::relay::number::{self, Candidate};
 
 use super::super::{Acknowledged, Operation, Outcome};
@@ -67,6 +68,9 @@ impl Memory {
             Operation::Enqueue { to, message } => {
                 self.enqueue(&to, message);
                 Outcome::Done
+            }
+            Operation::AuthorizeUploads { count } => {
+                Outcome::Uploads(vec![UploadAuthorization::default(); count])
             }
             Operation::Fetch { address, after, page } => {
                 let queue = self.queues.get(&address).into_iter().flatten();

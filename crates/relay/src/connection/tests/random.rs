@@ -169,7 +169,9 @@ impl World {
             43..55 => Ask::PreKeys(somebody),
             55..60 => Ask::OtherPreKeys(somebody),
             60..62 => Ask::SendToNobody,
-            62..65 if self.dialect == Dialect::Deployed => Ask::Uploads,
+            62..65 if self.dialect == Dialect::Deployed => {
+                Ask::Uploads(self.random.random_range(-1..3))
+            }
             65..68 if self.dialect == Dialect::Deployed => Ask::NumberByShort("23"),
             68..70 if self.dialect == Dialect::Deployed => Ask::NumberOf(somebody),
             _ => Ask::Send(somebody, body.as_bytes()),

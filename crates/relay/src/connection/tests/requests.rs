@@ -1,12 +1,15 @@
 use std::slice::from_ref;
 
+use towline_wire::relay::deployed::UploadAuthorization;
+
+use super::super::MAX_UPLOADS;
 use super::*;
 use crate::store::{Failure, RegisterError};
 
 /// Every request that both dialects have, and that is not a login.
 const OWN: [Ask<'static>; 2] = [Ask::Register(b"signed", &[]), Ask::Unregister];
 const ANONYMOUS: [Ask<'static>; 2] = [Ask::PreKeys(BOB), Ask::Send(BOB, b"sealed")];
-const DEPLOYED: [Ask<'static>; 3] = [Ask::Uploads, Ask::NumberByShort("23"), Ask::NumberOf(BOB)];
+const DEPLOYED: [Ask<'static>; 3] = [Ask::Uploads(1), Ask::NumberByShort("23"), Ask::NumberOf(BOB)];
 
 fn told(peer: &mut Peer, memory: &mut Memory) -> Vec<Told> {
     peer.settle(memory).into_iter().map(|heard| heard.told).collect()
@@ -129,11 +132,54 @@ fn a_recipient_that_cannot_be_is_refused_by_name() {
 }
 
 #[test]
-fn uploads_are_refused_even_if_none_is_asked_for() {
-    let mut peer = Peer::anonymous(Dialect::Deployed);
-    peer.ask(5, Ask::Uploads);
-    let refused = Told::Error("unknown_error".into(), "there are no attachments".into());
-    assert_eq!(peer.hear(), [Heard { sequence: 5, told: refused }]);
+fn a_request_for_uploads_is_answered_whatever_number_it_names() {
+    let without = || Peer::anonymous(Dialect::Deployed);
+    let with = || Peer::new(Dialect::Deployed, config().max_attachment(100));
+    let refused = |text: &str| Told::Error("unknown_error".into(), text.into());
+    let of = |count| Told::Uploads(vec![UploadAuthorization::default(); count]);
+    let cases = [
+        (without(), 1, refused("there are no attachments")),
+        (without(), 0, refused("there are no attachments")),
+        (with(), i32::MIN, refused("no upload is asked for")),
+        (with(), 0, refused("no upload is asked for")),
+        (with(), 1, of(1)),
+        (with(), i32::MAX, of(MAX_UPLOADS)),
+    ];
+    for (mut peer, count, told) in cases {
+        peer.ask(5, Ask::Uploads(count));
+        let answer = peer.settle(&mut Memory::default()).pop();
+        assert_eq!(answer, Some(Heard { sequence: 5, told }), "{count}");
+    }
+}
+
+#[test]
+fn as_many_uploads_as_there_can_be_fit_in_an_answer() {
+    let mut peer = Peer::new(Dialect::Deployed, config().max_attachment(u64::MAX));
+    peer.ask(5, Ask::Uploads(MAX_UPLOADS as i32));
+    let (id, _) = peer.operation();
+    let url = || "u".repeat(512);
+    let field = || "f".repeat(64);
+    let upload = UploadAuthorization {
+        upload_url: url(),
+        upload_form_data: (0..4).map(|it| (format!("{it}{}", field()), field())).collect(),
+        authorization_expires_at: i64::MAX,
+        max_upload_size: i64::MAX,
+        download_url: url(),
+    };
+    let uploads = vec![upload; MAX_UPLOADS];
+    peer.outcome(id, Outcome::Uploads(uploads.clone()));
+    assert_eq!(peer.hear().pop().map(|heard| heard.told), Some(Told::Uploads(uploads)));
+}
+
+#[test]
+fn where_no_more_attachments_are_taken_a_client_is_told_so() {
+    let mut peer = Peer::new(Dialect::Deployed, config().max_attachment(100));
+    peer.ask(5, Ask::Uploads(2));
+    let (id, operation) = peer.operation();
+    assert_eq!(operation, Operation::AuthorizeUploads { count: 2 });
+    peer.outcome(id, Outcome::Uploads(Vec::new()));
+    let refused = Told::Error("unknown_error".into(), "no more attachments are taken".into());
+    assert_eq!(peer.hear().pop().map(|heard| heard.told), Some(refused));
 }
 
 #[test]
