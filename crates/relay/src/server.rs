@@ -33,6 +33,7 @@
 
 mod accept;
 mod attachments;
+mod federation;
 mod gate;
 mod limits;
 mod metrics;
@@ -63,6 +64,7 @@ use metrics::Metrics;
 pub use attachments::{
     AttachmentConfig, AttachmentConfigBuilder, AttachmentConfigError, AttachmentError, Attachments,
 };
+pub use federation::{Federation, FederationBuilder, FederationError};
 pub use limits::{InvalidRate, Limits, LimitsBuilder, Rate};
 pub use tls::{Tls, TlsError};
 
@@ -78,6 +80,7 @@ struct Shared<S> {
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     attachments: Option<Arc<Attachments>>,
+    forwarder: Option<federation::Forwarder>,
     write_timeout: Duration,
     max_age: Duration,
 }
@@ -106,6 +109,7 @@ impl<S: Store> Server<S> {
             drain_timeout: Duration::from_secs(10),
             tls: None,
             attachments: None,
+            federation: None,
         }
     }
 
@@ -128,6 +132,7 @@ impl<S: Store> Server<S> {
             () = accept.run() => {}
             () = sweep(&shared) => {}
             () = sweep_attachments(&shared) => {}
+            () = forward(&shared) => {}
         }
         // Nobody listens any more. Whoever still serves a client holds a receiver.
         drain.send_replace(true);
@@ -175,6 +180,16 @@ async fn sweep_attachments<S>(shared: &Shared<S>) {
     }
 }
 
+/// Hands over messages for other relays, for ever.
+async fn forward<S: Store>(shared: &Shared<S>) {
+    let Some(forwarder) = &shared.forwarder else { return pending().await };
+    loop {
+        let Err(failure) = forwarder.run(shared).await;
+        tracing::error!(%failure, "no messages for other relays are handed over");
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
 /// A server under construction.
 #[derive(Debug)]
 #[must_use]
@@ -188,6 +203,7 @@ pub struct ServerBuilder<S> {
     drain_timeout: Duration,
     tls: Option<Tls>,
     attachments: Option<Attachments>,
+    federation: Option<Federation>,
 }
 
 /// Why a server does not listen.
@@ -262,6 +278,12 @@ impl<S: Store> ServerBuilder<S> {
         self
     }
 
+    /// Hands messages for people who are unknown here over to other relays.
+    pub fn federation(mut self, federation: Federation) -> Self {
+        self.federation = Some(federation);
+        self
+    }
+
     /// Listens on an address; port 0 is any that is free. Clients wait until the server [runs](Server::run).
     ///
     /// # Errors
@@ -284,6 +306,7 @@ impl<S: Store> ServerBuilder<S> {
         let shared = Shared {
             store: self.store,
             attachments: self.attachments.map(Arc::new),
+            forwarder: self.federation.map(federation::Forwarder::new),
             connection: Arc::new(self.connection),
             gate: Arc::new(Gate::new(self.limits)),
             metrics: Arc::new(Metrics::new()),

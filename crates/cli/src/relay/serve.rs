@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use towline_relay::connection;
-use towline_relay::server::{Attachments, BindError, Server, Tls, TlsError};
+use towline_relay::dialect::Dialect;
+use towline_relay::server::{Attachments, BindError, Federation, Server, Tls, TlsError};
 use towline_relay::store::Store;
 use towline_relay::store::nats::{self, Nats};
 use towline_relay::store::sqlite::{self, OpenError, Sqlite};
+use towline_relay::{client, connection};
 
 use super::directory::Directory;
 use super::limits::LimitArgs;
@@ -54,6 +55,18 @@ pub(crate) struct Args {
     /// Where clients reach the relay, for attachments [default: where it listens, if that is one address]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// Another relay, wss://HOST/api: gets messages for people whom it knows, and this one does not; may be repeated
+    #[arg(long = "peer", value_name = "URL")]
+    peers: Vec<String>,
+    /// Which one this is of the relays that share a store and have peers
+    #[arg(long, value_name = "NAME", default_value = "relay")]
+    relay_name: String,
+    /// Time from one try to hand a message over to a peer to the next, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    forward_retry: u64,
+    /// Days for which that is tried
+    #[arg(long, value_name = "DAYS", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=365))]
+    max_forward_age: u64,
     /// Certificates in PEM, the relay's own first
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
@@ -145,6 +158,9 @@ async fn serve(
     if let Some(attachments) = args.attachments(directory, address)? {
         builder = builder.attachments(attachments);
     }
+    if let Some(federation) = args.federation()? {
+        builder = builder.federation(federation);
+    }
     let server = builder.seed_path(args.seed_dialect_path).bind(address).await?;
     eprintln!("listening on {}", server.local_address());
     server.run(shutdown.asked()).await;
@@ -181,6 +197,21 @@ impl Args {
         let config = config.build().map_err(|error| Failure::Usage(error.to_string()))?;
         let attachments = Attachments::open(directory.attachments(), config);
         attachments.map(Some).map_err(|error| Failure::Failed(error.to_string()))
+    }
+
+    fn federation(&self) -> Result<Option<Federation>, Failure> {
+        if self.peers.is_empty() {
+            return Ok(None);
+        }
+        let mut builder = Federation::builder()
+            .name(&self.relay_name)
+            .retry(Duration::from_secs(self.forward_retry))
+            .max_age(Duration::from_secs(self.max_forward_age * 24 * 3600));
+        for peer in &self.peers {
+            let config = client::Config::builder(peer, Dialect::Deployed).build();
+            builder = builder.peer(config.map_err(|error| Failure::Usage(error.to_string()))?);
+        }
+        builder.build().map(Some).map_err(|error| Failure::Usage(error.to_string()))
     }
 
     fn tls(&self) -> Result<Option<Tls>, Failure> {

@@ -24,6 +24,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where the relay is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Everything at its default, for the relay at a URL: `ws://HOST:PORT/PATH`, or `wss:` with TLS. The path must be
     /// the dialect's.
     pub fn builder(url: impl Into<String>, dialect: Dialect) -> ConfigBuilder {

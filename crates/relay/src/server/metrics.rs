@@ -69,6 +69,8 @@ pub(super) struct Metrics {
     expired: Counter,
     uploads: Counter,
     attachment_bytes: Gauge,
+    forwarded: Counter,
+    delayed: Counter,
 }
 
 impl Metrics {
@@ -91,6 +93,8 @@ impl Metrics {
             expired: new.metric("expired", "Messages that were too old, and not kept any more"),
             uploads: new.metric("uploads", "Attachments that were stored"),
             attachment_bytes: new.metric("attachment_bytes", "Bytes that attachments take"),
+            forwarded: new.metric("forwarded", "Messages that were handed over to other relays"),
+            delayed: new.metric("forward_delays", "Tries to hand messages over that have failed"),
             registry,
         }
     }
@@ -143,6 +147,14 @@ impl Metrics {
 
     pub(super) fn expire(&self, messages: u64) {
         self.expired.inc_by(messages);
+    }
+
+    pub(super) fn forward(&self) {
+        self.forwarded.inc();
+    }
+
+    pub(super) fn delay_forward(&self) {
+        self.delayed.inc();
     }
 
     pub(super) fn upload(&self) {

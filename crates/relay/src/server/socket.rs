@@ -378,6 +378,12 @@ async fn run<S: Store>(shared: &Shared<S>, name: &'static str, operation: Operat
         (Operation::AuthorizeUploads { count }, Some(attachments)) => {
             Outcome::Uploads(attachments.authorize(count, Timestamp::now()))
         }
+        (Operation::Enqueue { to, message }, _) if let Some(forwarder) = &shared.forwarder => {
+            match forwarder.enqueue(&shared.store, &to, message, Timestamp::now()).await {
+                Ok(_position) => Outcome::Done,
+                Err(error) => Outcome::NotQueued(error),
+            }
+        }
         (operation, _) => operation.run(&shared.store, Timestamp::now()).await,
     };
     let failure = outcome.failure();

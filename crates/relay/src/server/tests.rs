@@ -1,4 +1,5 @@
 mod attachments;
+mod federation;
 mod http;
 mod late;
 mod limits;

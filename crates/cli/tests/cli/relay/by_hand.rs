@@ -44,6 +44,31 @@ fn two_people_find_and_write_to_each_other() {
 }
 
 #[test]
+fn who_is_at_another_relay_gets_a_message_from_this_one() {
+    let other = Relay::new();
+    let peer = format!("ws://{}/api", other.address);
+    let here =
+        Relay::with(tempfile::tempdir().unwrap(), &["--peer", &peer, "--forward-retry", "1"]);
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("alice.key");
+    let key = key.to_str().unwrap();
+    let addresses = json(&run(&["relay", "client", "keygen", "--key", key, "--json"], b""));
+    let client = |arguments: &[&str]| {
+        let output = run(&[&["relay", "client"], arguments].concat(), b"");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    client(&["register", "--relay", &peer, "--key", key]);
+    let url = format!("ws://{}/api", here.address);
+    let to = addresses["deployed"].as_str().unwrap();
+    client(&["send", "--relay", &url, "--to", to, "from afar"]);
+    let received = client(&["receive", "--relay", &peer, "--key", key, "--count", "1"]);
+    assert_eq!(received, "from afar\n");
+    here.end();
+    other.end();
+}
+
+#[test]
 fn what_cannot_be_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("no.key");

@@ -105,6 +105,8 @@ fn wrong_settings_are_wrong_usage() {
         &["--store", "redis://127.0.0.1"],
         &["--public-url", "relay.example"],
         &["--max-attachment-space", "0"],
+        &["--peer", "ws://relay.example/api"],
+        &["--peer", "https://relay.example/api"],
     ] {
         let output = run(&[&serve[..], wrong].concat(), b"");
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", text(&output.stderr));
