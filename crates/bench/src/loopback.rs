@@ -31,11 +31,16 @@ struct Contender {
     ask: Option<Ask>,
 }
 
-const CONTENDERS: [Contender; 8] = [
+const CONTENDERS: [Contender; 9] = [
     Contender {
         name: "session, reliable",
         carry: sessions::carry_reliably,
         ask: Some(sessions::ask),
+    },
+    Contender {
+        name: "session, reliable, one datagram a call",
+        carry: sessions::carry_without_offload,
+        ask: None,
     },
     Contender { name: "session, unreliable", carry: sessions::carry_unreliably, ask: None },
     Contender { name: "UDP with offload", carry: udp::carry_in_runs, ask: None },

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use towline::{Endpoint, EndpointBuilder, Listener, Mtu, Session, SessionOptions, Target};
+use towline_transport::udp::UdpConfig;
 
 use crate::{Carried, DATAGRAM, Failure, both_ends, runtime};
 
@@ -13,8 +14,21 @@ use crate::{Carried, DATAGRAM, Failure, both_ends, runtime};
 const SILENCE: Duration = Duration::from_millis(500);
 
 pub(crate) fn carry_reliably(bytes: u64) -> Result<Carried, Failure> {
+    carry_between(endpoint, bytes)
+}
+
+pub(crate) fn carry_without_offload(bytes: u64) -> Result<Carried, Failure> {
+    let without = || Ok(endpoint()?.udp(UdpConfig { offload: false, ..UdpConfig::default() }));
+    carry_between(without, bytes)
+}
+
+fn carry_between(
+    endpoint: fn() -> Result<EndpointBuilder, Failure>,
+    bytes: u64,
+) -> Result<Carried, Failure> {
     let began = Instant::now();
     with_session(
+        endpoint,
         SessionOptions::reliable(),
         async move |mut session| {
             let mut arrived = 0;
@@ -34,6 +48,7 @@ pub(crate) fn carry_reliably(bytes: u64) -> Result<Carried, Failure> {
 pub(crate) fn carry_unreliably(bytes: u64) -> Result<Carried, Failure> {
     let began = Instant::now();
     with_session(
+        endpoint,
         SessionOptions::unreliable(),
         async move |mut session| {
             let (mut arrived, mut last) = (0, began);
@@ -57,6 +72,7 @@ pub(crate) fn carry_unreliably(bytes: u64) -> Result<Carried, Failure> {
 pub(crate) fn ask(requests: u32) -> Result<Vec<Duration>, Failure> {
     let (answers, times) = mpsc::channel();
     with_session(
+        endpoint,
         SessionOptions::reliable(),
         async move |mut session| {
             while let Some(frame) = session.recv_frame().await? {
@@ -95,6 +111,7 @@ async fn send(session: &mut Session, bytes: u64) -> Result<(), Failure> {
 
 /// A session between two endpoints.
 fn with_session<T: Send + 'static>(
+    endpoint: fn() -> Result<EndpointBuilder, Failure>,
     options: SessionOptions,
     there: impl AsyncFnOnce(Session) -> Result<T, Failure> + Send + 'static,
     here: impl AsyncFnOnce(Session) -> Result<(), Failure>,

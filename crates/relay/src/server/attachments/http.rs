@@ -225,7 +225,6 @@ async fn download(
     if !is_name(&name) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    pass.lasts(time_for(attachments.max_bytes()));
     let mut response = match ServeFile::new(attachments.path(&name)).try_call(request).await {
         Ok(response) => response.map(Body::new),
         Err(error) => {
@@ -238,6 +237,7 @@ async fn download(
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if response.status().is_success() {
+        pass.lasts(time_for(attachments.max_bytes()));
         let for_good = HeaderValue::from_static("private, max-age=86400, immutable");
         response.headers_mut().insert(CACHE_CONTROL, for_good);
     }
