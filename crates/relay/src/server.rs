@@ -80,7 +80,7 @@ struct Shared<S> {
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     attachments: Option<Arc<Attachments>>,
-    forwarder: Option<federation::Forwarder>,
+    forwarder: federation::Forwarder,
     write_timeout: Duration,
     max_age: Duration,
 }
@@ -109,7 +109,7 @@ impl<S: Store> Server<S> {
             drain_timeout: Duration::from_secs(10),
             tls: None,
             attachments: None,
-            federation: None,
+            federation: Federation::default(),
         }
     }
 
@@ -124,6 +124,9 @@ impl<S: Store> Server<S> {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, shared, seed_path, drain_timeout, tls, .. } = self;
         let (drain, drains) = watch::channel(false);
+        if let Err(failure) = shared.forwarder.recall(&shared.store).await {
+            tracing::error!(%failure, "what waits for other relays may be overtaken");
+        }
         let router = routes::router(&shared, &seed_path, &drains);
         let (gate, metrics) = (Arc::clone(&shared.gate), Arc::clone(&shared.metrics));
         let accept = accept::Accept { listener, gate, metrics, router, tls, drains };
@@ -182,9 +185,8 @@ async fn sweep_attachments<S>(shared: &Shared<S>) {
 
 /// Hands over messages for other relays, for ever.
 async fn forward<S: Store>(shared: &Shared<S>) {
-    let Some(forwarder) = &shared.forwarder else { return pending().await };
     loop {
-        let Err(failure) = forwarder.run(shared).await;
+        let Err(failure) = shared.forwarder.run(shared).await;
         tracing::error!(%failure, "no messages for other relays are handed over");
         tokio::time::sleep(SWEEP).await;
     }
@@ -203,7 +205,7 @@ pub struct ServerBuilder<S> {
     drain_timeout: Duration,
     tls: Option<Tls>,
     attachments: Option<Attachments>,
-    federation: Option<Federation>,
+    federation: Federation,
 }
 
 /// Why a server does not listen.
@@ -278,9 +280,10 @@ impl<S: Store> ServerBuilder<S> {
         self
     }
 
-    /// Hands messages for people who are unknown here over to other relays.
+    /// Hands messages for people who are unknown here over to other relays. Without peers, as it is by default, what
+    /// still waits for some from before is for here.
     pub fn federation(mut self, federation: Federation) -> Self {
-        self.federation = Some(federation);
+        self.federation = federation;
         self
     }
 
@@ -306,7 +309,7 @@ impl<S: Store> ServerBuilder<S> {
         let shared = Shared {
             store: self.store,
             attachments: self.attachments.map(Arc::new),
-            forwarder: self.federation.map(federation::Forwarder::new),
+            forwarder: federation::Forwarder::new(self.federation),
             connection: Arc::new(self.connection),
             gate: Arc::new(Gate::new(self.limits)),
             metrics: Arc::new(Metrics::new()),

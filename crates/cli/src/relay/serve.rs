@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// Another relay, wss://HOST/api: gets messages for people whom it knows, and this one does not; may be repeated
     #[arg(long = "peer", value_name = "URL")]
     peers: Vec<String>,
-    /// Which one this is of the relays that share a store and have peers
+    /// Which one this is of the relays that share a store and have peers; what waits for peers belongs to it
     #[arg(long, value_name = "NAME", default_value = "relay")]
     relay_name: String,
     /// Time from one try to hand a message over to a peer to the next, in seconds
@@ -150,6 +150,7 @@ async fn serve(
         .connection(args.connection()?)
         .limits(args.limits.server()?)
         .max_age(args.limits.max_age())
+        .federation(args.federation()?)
         .drain_timeout(Duration::from_secs(args.drain_timeout));
     if let Some(tls) = args.tls()? {
         builder = builder.tls(tls.clone());
@@ -157,9 +158,6 @@ async fn serve(
     }
     if let Some(attachments) = args.attachments(directory, address)? {
         builder = builder.attachments(attachments);
-    }
-    if let Some(federation) = args.federation()? {
-        builder = builder.federation(federation);
     }
     let server = builder.seed_path(args.seed_dialect_path).bind(address).await?;
     eprintln!("listening on {}", server.local_address());
@@ -199,10 +197,7 @@ impl Args {
         attachments.map(Some).map_err(|error| Failure::Failed(error.to_string()))
     }
 
-    fn federation(&self) -> Result<Option<Federation>, Failure> {
-        if self.peers.is_empty() {
-            return Ok(None);
-        }
+    fn federation(&self) -> Result<Federation, Failure> {
         let mut builder = Federation::builder()
             .name(&self.relay_name)
             .retry(Duration::from_secs(self.forward_retry))
@@ -211,7 +206,7 @@ impl Args {
             let config = client::Config::builder(peer, Dialect::Deployed).build();
             builder = builder.peer(config.map_err(|error| Failure::Usage(error.to_string()))?);
         }
-        builder.build().map(Some).map_err(|error| Failure::Usage(error.to_string()))
+        builder.build().map_err(|error| Failure::Usage(error.to_string()))
     }
 
     fn tls(&self) -> Result<Option<Tls>, Failure> {

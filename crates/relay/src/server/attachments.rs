@@ -6,13 +6,14 @@
 
 mod http;
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -20,10 +21,10 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use sha2::Sha256;
 use tempfile::TempPath;
-use tokio::sync::Semaphore;
 use towline_wire::relay::BASE32;
 use towline_wire::relay::deployed::UploadAuthorization;
 
+use super::gate::Source;
 use crate::store::{InvalidSetting, Timestamp, check_setting};
 
 pub(super) use http::{PATH, router};
@@ -32,8 +33,9 @@ pub(super) use http::{PATH, router};
 const AUTHORIZED: Duration = Duration::from_secs(24 * 3600);
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// Uploads at a time.
+/// Uploads at a time, of all and of one source.
 const MAX_AT_ONCE: usize = 64;
+const MAX_OF_SOURCE: usize = 8;
 
 /// With this, as many authorizations as are given at once fit in a message.
 const MAX_URL_LEN: usize = 480;
@@ -154,7 +156,8 @@ pub struct Attachments {
     signer: Hmac<Sha256>,
     /// Bytes of what is there, and of what comes.
     used: AtomicU64,
-    uploads: Semaphore,
+    /// Uploads that go on, by who uploads.
+    uploads: Mutex<HashMap<Source, usize>>,
 }
 
 impl Attachments {
@@ -183,7 +186,7 @@ impl Attachments {
             }
         }
         let signer = Hmac::new_from_slice(&secret).expect("a key of any length is good");
-        let (used, uploads) = (AtomicU64::new(used), Semaphore::new(MAX_AT_ONCE));
+        let (used, uploads) = (AtomicU64::new(used), Mutex::default());
         Ok(Self { directory, config, signer, used, uploads })
     }
 
@@ -249,6 +252,23 @@ impl Attachments {
         (is_signed && now.0 <= expires).then(|| name.clone())
     }
 
+    /// Lets an upload go on, if there is room.
+    fn slot(&self, source: Source) -> Option<Slot<'_>> {
+        let mut uploads = self.uploads();
+        let of_source = uploads.get(&source).copied().unwrap_or(0);
+        let all: usize = uploads.values().sum();
+        if all >= MAX_AT_ONCE || of_source >= MAX_OF_SOURCE {
+            return None;
+        }
+        uploads.insert(source, of_source + 1);
+        Some(Slot { attachments: self, source })
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, HashMap<Source, usize>> {
+        // Nothing under the lock leaves it half done.
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -256,6 +276,13 @@ impl Attachments {
     /// Room for an upload, of which nothing is used yet.
     fn room(self: &Arc<Self>) -> Room {
         Room { attachments: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Bytes are not used any more. An operator may have put files there that were never counted.
+    fn give_back(&self, bytes: u64) {
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            Some(used.saturating_sub(bytes))
+        });
     }
 
     /// Deletes what is too old; how many files.
@@ -271,11 +298,29 @@ impl Attachments {
             let age = now.duration_since(metadata.modified()?).unwrap_or_default();
             if age >= self.config.max_age {
                 fs::remove_file(entry.path())?;
-                self.used.fetch_sub(metadata.len(), Ordering::Relaxed);
+                self.give_back(metadata.len());
                 expired += 1;
             }
         }
         Ok(expired)
+    }
+}
+
+/// An upload that goes on, until it is dropped.
+struct Slot<'a> {
+    attachments: &'a Attachments,
+    source: Source,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut uploads = self.attachments.uploads();
+        if let Entry::Occupied(mut of_source) = uploads.entry(self.source) {
+            *of_source.get_mut() -= 1;
+            if *of_source.get() == 0 {
+                of_source.remove();
+            }
+        }
     }
 }
 
@@ -307,7 +352,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.attachments.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.attachments.give_back(self.bytes);
     }
 }
 
@@ -438,6 +483,23 @@ mod tests {
         assert_eq!(again.verify(form, Timestamp(1000)), Some(name));
         let elsewhere = Attachments::open(tempfile::tempdir().unwrap().path(), config).unwrap();
         assert_eq!(elsewhere.verify(form, Timestamp(1000)), None);
+    }
+
+    #[test]
+    fn nobody_takes_all_the_slots() {
+        let (_directory, attachments) = attachments(here());
+        let source = |last: u8| Source::from(std::net::IpAddr::from([192, 0, 2, last]));
+        let of_one: Vec<_> =
+            (0..MAX_OF_SOURCE).map(|_| attachments.slot(source(0)).unwrap()).collect();
+        assert!(attachments.slot(source(0)).is_none());
+        let others = MAX_AT_ONCE - MAX_OF_SOURCE;
+        let of_others: Vec<_> =
+            (0..others).map(|at| attachments.slot(source(1 + at as u8)).unwrap()).collect();
+        assert!(attachments.slot(source(255)).is_none());
+        drop(of_one);
+        assert!(attachments.slot(source(255)).is_some());
+        drop(of_others);
+        assert!(attachments.uploads().is_empty());
     }
 
     #[test]

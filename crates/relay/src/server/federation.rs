@@ -1,25 +1,25 @@
 //! Messages for people whose relay is another one.
 //!
-//! Nothing in the protocol says where somebody is. A relay that has allow-listed others takes a message for somebody whom
-//! it does not know into a queue of its own, durable before the sender is told, and asks the others who that is: the
+//! Nothing in the protocol says where somebody is. A relay that has allow-listed others takes a message for somebody who
+//! may be elsewhere into a queue of its own, durable before the sender is told, and asks the others who that is: the
 //! one that knows the person's number gets the message, as from any anonymous client. What nobody knows stays here, for
 //! who may come yet. So it is in the `deployed` dialect; users of `seed` have no numbers, and stay where they are.
 //!
-//! What cannot be handed over is tried again until it is too old. Messages for one device keep their order. Where an answer
-//! is lost, a message may be handed over twice.
+//! What cannot be handed over is tried again until it is too old. Messages for one device keep their order: as long as one
+//! waits, those that come after it wait as well. Where an answer is lost, a message may be handed over twice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::http::Uri;
 use towline_wire::relay::deployed::{self, ForwardedMessage, OutboundMessage};
-use towline_wire::relay::{ErrorName, Identity, UserId};
+use towline_wire::relay::{ErrorName, Identity, MAX_MESSAGE_LEN, UserId};
 
 use super::Shared;
 use crate::client::{self, Anonymous, RequestError};
@@ -30,6 +30,9 @@ use crate::{Address, Device, Owner};
 
 /// Recipients whose messages are on their way at a time.
 const MAX_AT_ONCE: usize = 32;
+
+/// Messages of one recipient that wait, so that nobody takes the room of all.
+const MAX_WAITING: usize = 1000;
 
 /// People of whom it is remembered where they are, and for how long.
 const MAX_KNOWN: usize = 100_000;
@@ -50,12 +53,18 @@ pub struct Federation {
 impl Federation {
     /// One without any peers.
     pub fn builder() -> FederationBuilder {
-        FederationBuilder(Self {
+        FederationBuilder(Self::default())
+    }
+}
+
+impl Default for Federation {
+    fn default() -> Self {
+        Self {
             peers: Vec::new(),
             name: "relay".into(),
             retry: Duration::from_secs(30),
             max_age: Duration::from_secs(3 * 24 * 3600),
-        })
+        }
     }
 }
 
@@ -140,8 +149,20 @@ pub(super) struct Forwarder {
     queue: Address,
     retry: Duration,
     max_age: Duration,
+    state: Mutex<State>,
+}
+
+/// What is known for now; the queue has what must not be forgotten.
+#[derive(Default)]
+struct State {
+    /// How many messages wait for whom.
+    waiting: HashMap<Address, usize>,
+    /// Who has a number here, as everybody keeps it.
+    here: HashSet<Owner>,
     /// Which peer knows somebody, and until when that is taken for true.
-    known: Mutex<HashMap<Owner, (usize, Instant)>>,
+    known: HashMap<Owner, (usize, Instant)>,
+    /// Which peers have not answered, and until when they are not asked.
+    silent: HashMap<usize, Instant>,
 }
 
 /// What is to be handed over.
@@ -160,6 +181,8 @@ enum Delay {
     Here(#[from] EnqueueError),
     #[error("another relay: {0}")]
     Peer(RequestError),
+    #[error("another relay has just not answered")]
+    Silent,
 }
 
 impl Forwarder {
@@ -171,34 +194,81 @@ impl Forwarder {
             queue: queue_of(&name),
             retry,
             max_age,
-            known: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    /// Puts a message into the recipient's queue, or into that of messages for others.
-    pub(super) async fn enqueue(
+    /// Finds out what waits from before. Nothing may be put into the queue until this is done.
+    ///
+    /// # Errors
+    /// The store has failed.
+    pub(super) async fn recall(&self, store: &impl Store) -> Result<(), Failure> {
+        let mut after = Position::START;
+        loop {
+            let page = store.fetch(&self.queue, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.position;
+            let mut state = self.state();
+            for (to, _) in page.into_iter().filter_map(read) {
+                *state.waiting.entry(to).or_default() += 1;
+            }
+        }
+    }
+
+    /// Puts a message into the recipient's queue, or into that of messages for others. What is called first takes
+    /// effect first.
+    pub(super) fn enqueue<S: Store>(
         &self,
-        store: &impl Store,
+        store: &S,
         to: &Address,
         message: Bytes,
         now: Timestamp,
-    ) -> Result<Position, EnqueueError> {
-        let Some(identity) = to.owner.identity() else {
-            return store.enqueue(to, message, now).await;
-        };
-        if store.number(&to.owner).await?.is_some() {
-            return store.enqueue(to, message, now).await;
+    ) -> impl Future<Output = Result<Position, EnqueueError>> {
+        let route = self.route(to, &message);
+        async move {
+            match route {
+                Route::Here => store.enqueue(to, message, now).await,
+                Route::Refused(error) => Err(error),
+                Route::Elsewhere(forwarded) => {
+                    let waits = Waits { forwarder: self, to };
+                    let position = store.enqueue(&self.queue, forwarded, now).await?;
+                    // It is counted until it is handed over.
+                    std::mem::forget(waits);
+                    Ok(position)
+                }
+            }
         }
-        let to = deployed::Address {
+    }
+
+    fn route(&self, to: &Address, message: &Bytes) -> Route {
+        let Some(identity) = to.owner.identity() else { return Route::Here };
+        let mut state = self.state();
+        let waiting = state.waiting.get(to).copied().unwrap_or(0);
+        if waiting == 0 && (self.peers.is_empty() || state.here.contains(&to.owner)) {
+            return Route::Here;
+        }
+        if waiting >= MAX_WAITING {
+            return Route::Refused(EnqueueError::TooMany(MAX_WAITING as u64));
+        }
+        let to_there = deployed::Address {
             identity_key: identity.into(),
             device_id: Bytes::copy_from_slice(to.device.as_bytes()),
         };
-        let outbound = OutboundMessage { to: Some(to), unidentified_sender_message: message };
-        let forwarded = ForwardedMessage { message: Some(outbound), ..ForwardedMessage::default() };
+        let outbound =
+            OutboundMessage { to: Some(to_there), unidentified_sender_message: message.clone() };
         let mut encoded = Vec::new();
-        let encoding = forwarded.encode(&mut encoded);
-        encoding.map_err(|error| Failure::Backend(Arc::new(error)))?;
-        store.enqueue(&self.queue, encoded.into(), now).await
+        // With the longest sequence number, or it may not fit when it is handed over.
+        let payload = Some(deployed::Payload::OutboundMessage(outbound.clone()));
+        if (deployed::Message { sequence: u32::MAX, payload }).encode(&mut encoded).is_err() {
+            return Route::Refused(EnqueueError::TooMuch(MAX_MESSAGE_LEN as u64));
+        }
+        encoded.clear();
+        let forwarded = ForwardedMessage { message: Some(outbound), ..ForwardedMessage::default() };
+        if let Err(error) = forwarded.encode(&mut encoded) {
+            return Route::Refused(Failure::Backend(Arc::new(error)).into());
+        }
+        *state.waiting.entry(to.clone()).or_default() += 1;
+        Route::Elsewhere(encoded.into())
     }
 
     /// Hands over what comes, for ever; an error says that nobody tells any more what comes.
@@ -222,9 +292,9 @@ impl Forwarder {
                     }
                 }
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                    // From the start, or what waits would be overtaken.
-                    let now = Instant::now();
-                    delayed.retain(|_, until| *until > now);
+                    // From the start, or what waits would be overtaken; and with those whose turn is soon.
+                    let soon = Instant::now() + self.retry / 4;
+                    delayed.retain(|_, until| *until > soon);
                     after = Position::START;
                 }
             }
@@ -278,13 +348,25 @@ impl Forwarder {
         messages: Vec<Forward>,
     ) -> Result<(), Delay> {
         for Forward { position, since, message } in messages {
-            if since < Timestamp::now().before(self.max_age) {
-                tracing::warn!("a message for another relay is too old");
-                shared.metrics.expire(1);
-            } else {
-                self.deliver(shared, to, message, since).await?;
+            match self.deliver(shared, to, message, since).await {
+                Ok(()) => {}
+                // Whoever had sent it here would have been told.
+                Err(Delay::Here(error @ (EnqueueError::TooMany(_) | EnqueueError::TooMuch(_)))) => {
+                    tracing::warn!(%error, "a message that no other relay takes is dropped");
+                    shared.metrics.expire(1);
+                }
+                Err(Delay::Peer(error @ RequestError::Unsayable(_))) => {
+                    tracing::warn!(%error, "a message that cannot be handed over is dropped");
+                    shared.metrics.expire(1);
+                }
+                Err(delay) if since < Timestamp::now().before(self.max_age) => {
+                    tracing::warn!(%delay, "a message for another relay is too old");
+                    shared.metrics.expire(1);
+                }
+                Err(delay) => return Err(delay),
             }
             shared.store.acknowledge(&self.queue, position).await?;
+            self.state().leave(to);
         }
         Ok(())
     }
@@ -308,7 +390,7 @@ impl Forwarder {
             }
             Err(error) => {
                 // It may be elsewhere the next time.
-                self.known().remove(&to.owner);
+                self.state().known.remove(&to.owner);
                 Err(Delay::Peer(error))
             }
         }
@@ -319,32 +401,92 @@ impl Forwarder {
         let Some(identity) = owner.identity() else { return Ok(None) };
         // It may have come here meanwhile.
         if store.number(owner).await?.is_some() {
+            self.state().remember_here(owner);
             return Ok(None);
         }
         let now = Instant::now();
-        if let Some(&(peer, until)) = self.known().get(owner)
+        if let Some(&(peer, until)) = self.state().known.get(owner)
             && until > now
         {
             return Ok(Some(peer));
         }
-        let asked = join_all(self.peers.iter().map(|peer| knows(peer, &identity))).await;
-        if let Some(peer) = asked.iter().position(|answer| matches!(answer, Ok(true))) {
-            let mut known = self.known();
-            if known.len() >= MAX_KNOWN {
-                known.clear();
+        let mut delay = None;
+        let mut asked = FuturesUnordered::new();
+        for (index, peer) in self.peers.iter().enumerate() {
+            if self.state().silent.get(&index).is_some_and(|until| *until > now) {
+                delay = Some(Delay::Silent);
+            } else {
+                asked.push(async move { (index, knows(peer, &identity).await) });
             }
-            known.insert(owner.clone(), (peer, now + KNOWN));
-            return Ok(Some(peer));
+        }
+        while let Some((index, answer)) = asked.next().await {
+            match answer {
+                Ok(true) => {
+                    self.state().remember_peer(owner, index);
+                    return Ok(Some(index));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    if !matches!(error, RequestError::Refused(_)) {
+                        self.state().silent.insert(index, Instant::now() + self.retry);
+                    }
+                    delay = Some(Delay::Peer(error));
+                }
+            }
         }
         // Somebody who has not answered may know.
-        match asked.into_iter().find_map(Result::err) {
-            Some(error) => Err(Delay::Peer(error)),
-            None => Ok(None),
+        delay.map_or(Ok(None), Err)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under the lock leaves it half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A message that is counted, and may not come to be in the queue.
+struct Waits<'a> {
+    forwarder: &'a Forwarder,
+    to: &'a Address,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.forwarder.state().leave(self.to);
+    }
+}
+
+/// Where a message goes.
+enum Route {
+    Here,
+    /// Into the queue of messages for others, like that.
+    Elsewhere(Bytes),
+    Refused(EnqueueError),
+}
+
+impl State {
+    /// One message less waits for a recipient.
+    fn leave(&mut self, to: &Address) {
+        if let Some(waiting) = self.waiting.get_mut(to) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.waiting.remove(to);
+            }
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Owner, (usize, Instant)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remember_here(&mut self, owner: &Owner) {
+        if self.here.len() >= MAX_KNOWN {
+            self.here.clear();
+        }
+        self.here.insert(owner.clone());
+    }
+
+    fn remember_peer(&mut self, owner: &Owner, peer: usize) {
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(owner.clone(), (peer, Instant::now() + KNOWN));
     }
 }
 

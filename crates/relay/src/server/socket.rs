@@ -62,8 +62,9 @@ pub(super) struct Driver<S> {
     messages: Option<DefaultDirectRateLimiter>,
     operations: FuturesUnordered<BoxFuture<'static, (OperationId, Outcome)>>,
     acknowledgements: FuturesUnordered<BoxFuture<'static, ()>>,
-    /// The next operation, which waits for the acknowledgements that came before it.
+    /// The next operation, and the acknowledgements before it that it waits for.
     next: Option<(OperationId, Operation)>,
+    before_next: FuturesUnordered<BoxFuture<'static, ()>>,
     news: Inbox,
     timer: Pin<Box<Sleep>>,
     /// What was sent may not have left.
@@ -100,6 +101,7 @@ impl<S: Store> Driver<S> {
             operations: FuturesUnordered::new(),
             acknowledgements: FuturesUnordered::new(),
             next: None,
+            before_next: FuturesUnordered::new(),
             news: Inbox::None,
             timer: Box::pin(sleep_until(now.into())),
             is_unflushed: false,
@@ -129,7 +131,10 @@ impl<S: Store> Driver<S> {
         };
         tracing::debug!(connection = ?self.connection, %end, "over");
         self.begin_acknowledgements();
-        let settled = async { while self.acknowledgements.next().await.is_some() {} };
+        let settled = async {
+            while self.before_next.next().await.is_some() {}
+            while self.acknowledgements.next().await.is_some() {}
+        };
         // What is not taken in time comes again.
         let _ = timeout(SETTLING, settled).await;
         self.count();
@@ -161,6 +166,7 @@ impl<S: Store> Driver<S> {
         self.write(context, now, &mut is_busy)?;
         is_busy |= !had_room && self.connection.wants_news();
         is_busy |= self.begin_acknowledgements();
+        while let Poll::Ready(Some(())) = self.before_next.poll_next_unpin(context) {}
         while let Poll::Ready(Some(())) = self.acknowledgements.poll_next_unpin(context) {}
         if can_begin {
             is_busy |= self.begin_operations();
@@ -287,18 +293,29 @@ impl<S: Store> Driver<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Begins what can begin; whether anything has.
+    /// The next operation that can begin.
+    fn next_operation(&mut self) -> Option<(OperationId, Operation)> {
+        if !self.before_next.is_empty() {
+            return None;
+        }
+        if let next @ Some(_) = self.next.take() {
+            return next;
+        }
+        let (id, operation) = self.connection.poll_operation()?;
+        // An answer says that what was acknowledged before the request is out of the queue.
+        if !matches!(operation, Operation::Fetch { .. }) {
+            self.before_next = std::mem::take(&mut self.acknowledgements);
+        }
+        if self.before_next.is_empty() {
+            return Some((id, operation));
+        }
+        self.next = Some((id, operation));
+        None
+    }
+
     fn begin_operations(&mut self) -> bool {
         let mut has_begun = false;
-        while let Some((id, mut operation)) =
-            self.next.take().or_else(|| self.connection.poll_operation())
-        {
-            // An answer says that what was acknowledged before the request is out of the queue.
-            let waits = !matches!(operation, Operation::Fetch { .. });
-            if waits && !self.acknowledgements.is_empty() {
-                self.next = Some((id, operation));
-                break;
-            }
+        while let Some((id, mut operation)) = self.next_operation() {
             has_begun = true;
             let name = metrics::name(&operation);
             let (source, messages) = (self.pass.source(), self.messages.as_ref());
@@ -378,8 +395,9 @@ async fn run<S: Store>(shared: &Shared<S>, name: &'static str, operation: Operat
         (Operation::AuthorizeUploads { count }, Some(attachments)) => {
             Outcome::Uploads(attachments.authorize(count, Timestamp::now()))
         }
-        (Operation::Enqueue { to, message }, _) if let Some(forwarder) = &shared.forwarder => {
-            match forwarder.enqueue(&shared.store, &to, message, Timestamp::now()).await {
+        (Operation::Enqueue { to, message }, _) => {
+            let (forwarder, store) = (&shared.forwarder, &shared.store);
+            match forwarder.enqueue(store, &to, message, Timestamp::now()).await {
                 Ok(_position) => Outcome::Done,
                 Err(error) => Outcome::NotQueued(error),
             }

@@ -34,8 +34,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{ConnectOptions, Event, ServerAddr};
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -50,6 +51,8 @@ use crate::{Address, Device, Owner};
 use names::Names;
 use queues::Queues;
 use records::Records;
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Settings of a [`Nats`] store, valid as built. All relays of a cluster should have the same.
 #[derive(Clone, Debug)]
@@ -151,11 +154,23 @@ pub enum OpenError {
         /// Which stream.
         name: String,
         /// What the server says.
-        error: Box<dyn Error + Send + Sync>,
+        error: BoxError,
+    },
+    /// A setting is lower than that of the stream that is there. To lower it nevertheless, change the stream.
+    #[error("{name} is there with {there} {setting}, and {wanted} would delete some of it")]
+    Lower {
+        /// Which stream.
+        name: String,
+        /// What is lower.
+        setting: &'static str,
+        /// What it is.
+        there: i64,
+        /// What it would be.
+        wanted: i64,
     },
     /// Nobody would tell of new messages.
     #[error("no news of messages: {0}")]
-    News(Box<dyn Error + Send + Sync>),
+    News(BoxError),
 }
 
 /// A store that several relays share.
@@ -245,15 +260,43 @@ fn stream_config(config: &Config) -> stream::Config {
     }
 }
 
+/// The stream, which is made if it is not there. One that is there is never made smaller: the server would delete
+/// messages that were answered for.
 async fn open_stream(
     context: &Context,
-    config: stream::Config,
+    wanted: stream::Config,
 ) -> Result<stream::Stream, OpenError> {
-    let name = config.name.clone();
-    let failure =
-        |error: Box<dyn Error + Send + Sync>| OpenError::Stream { name: name.clone(), error };
-    context.create_or_update_stream(config).await.map_err(|error| failure(error.into()))?;
-    context.get_stream(&name).await.map_err(|error| failure(error.into()))
+    let name = wanted.name.clone();
+    let failure = |error: BoxError| OpenError::Stream { name: name.clone(), error };
+    let stream = match context.get_stream(&name).await {
+        Ok(stream) => stream,
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(absent)
+                if absent.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                context.create_stream(wanted.clone()).await.map_err(|it| failure(it.into()))?
+            }
+            _ => return Err(failure(error.into())),
+        },
+    };
+    let there = &stream.cached_info().config;
+    for (setting, there, wanted) in [
+        ("replicas", there.num_replicas as i64, wanted.num_replicas as i64),
+        ("messages per queue", there.max_messages_per_subject, wanted.max_messages_per_subject),
+    ] {
+        if wanted < there {
+            return Err(OpenError::Lower { name: name.clone(), setting, there, wanted });
+        }
+    }
+    let raised = stream::Config {
+        num_replicas: wanted.num_replicas,
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        ..there.clone()
+    };
+    if raised != *there {
+        context.update_stream(raised).await.map_err(|error| failure(error.into()))?;
+    }
+    Ok(stream)
 }
 
 impl Store for Nats {

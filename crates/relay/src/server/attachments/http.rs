@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
-use axum::extract::{DefaultBodyLimit, Extension, Multipart, Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
+use futures::StreamExt;
+use multer::{Field, Multipart};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
@@ -27,7 +32,7 @@ use crate::store::Timestamp;
 pub(in super::super) const PATH: &str = "/attachments";
 
 /// What a form may have around the file, in bytes, and in one field.
-const MAX_REST: usize = 64 << 10;
+const MAX_REST: u64 = 16 << 10;
 const MAX_FIELD: usize = 256;
 
 /// How long a transfer may take beyond what it takes at the least rate, in bytes per second.
@@ -42,10 +47,8 @@ struct Context {
 
 /// What is at the paths of attachments.
 pub(in super::super) fn router(attachments: Arc<Attachments>, metrics: Arc<Metrics>) -> Router {
-    let longest = usize::try_from(attachments.max_bytes()).unwrap_or(usize::MAX);
-    let limit = DefaultBodyLimit::max(longest.saturating_add(MAX_REST));
     Router::new()
-        .route(PATH, post(upload).layer(limit))
+        .route(PATH, post(upload))
         .route(&format!("{PATH}/{{name}}"), get(download))
         .with_state(Context { attachments, metrics })
 }
@@ -58,9 +61,7 @@ enum Refused {
     #[error("too many uploads: try again later")]
     Busy,
     #[error("{0}")]
-    Form(#[from] MultipartRejection),
-    #[error("{0}")]
-    Broken(#[from] MultipartError),
+    Form(#[from] multer::Error),
     #[error("a field is too long")]
     Field,
     #[error("there is no file, or nothing in it")]
@@ -84,11 +85,10 @@ impl IntoResponse for Refused {
         let status = match &self {
             Self::Crowded => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Form(rejection) => rejection.status(),
-            // A form that breaks off is the client's doing.
-            Self::Broken(error) if error.status().is_server_error() => StatusCode::BAD_REQUEST,
-            Self::Broken(error) => error.status(),
-            Self::Field | Self::NoFile => StatusCode::BAD_REQUEST,
+            Self::Form(multer::Error::StreamReadFailed(error)) if error.is::<Excess>() => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Form(_) | Self::Field | Self::NoFile => StatusCode::BAD_REQUEST,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized => StatusCode::FORBIDDEN,
             Self::Taken => StatusCode::CONFLICT,
@@ -107,17 +107,36 @@ impl IntoResponse for Refused {
     }
 }
 
+/// More has come than may come.
+#[derive(Debug, thiserror::Error)]
+#[error("the form is too long")]
+struct Excess;
+
+/// A form that comes in, and how many of its bytes may come for now: what it keeps in memory until a field begins is
+/// bounded by that.
+fn read_form(request: Request) -> Result<(Multipart<'static>, Arc<AtomicU64>), multer::Error> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let boundary = multer::parse_boundary(kind.unwrap_or_default())?;
+    let allowed = Arc::new(AtomicU64::new(MAX_REST));
+    let (limit, mut come) = (Arc::clone(&allowed), 0);
+    let chunks = request.into_body().into_data_stream();
+    let chunks = chunks.map(move |chunk| -> Result<Bytes, axum::BoxError> {
+        let chunk = chunk?;
+        come += chunk.len() as u64;
+        if come > limit.load(Ordering::Relaxed) { Err(Excess.into()) } else { Ok(chunk) }
+    });
+    Ok((Multipart::new(chunks, boundary), allowed))
+}
+
 async fn upload(
     State(Context { attachments, metrics }): State<Context>,
     Extension(pass): Extension<Arc<Pass>>,
-    form: Result<Multipart, MultipartRejection>,
+    request: Request,
 ) -> Result<StatusCode, Refused> {
     if pass.is_crowded() {
         return Err(Refused::Crowded);
     }
-    let mut form = form?;
-    let _permit = attachments.uploads.try_acquire().map_err(|_| Refused::Busy)?;
-    pass.lasts(time_for(attachments.max_bytes()));
+    let (mut form, allowed) = read_form(request)?;
     let mut pace = Pace { begun: Instant::now(), bytes: 0 };
     let mut fields = BTreeMap::new();
     while let Some(field) = pace.keep(form.next_field()).await?? {
@@ -125,6 +144,9 @@ async fn upload(
             Some("file") => {
                 let name = attachments.verify(&fields, Timestamp::now());
                 let name = name.ok_or(Refused::Unauthorized)?;
+                let _slot = attachments.slot(pass.source()).ok_or(Refused::Busy)?;
+                allowed.fetch_add(attachments.max_bytes(), Ordering::Relaxed);
+                pass.lasts(time_for(attachments.max_bytes()));
                 receive(&attachments, &name, field, &mut pace).await?;
                 metrics.upload();
                 return Ok(StatusCode::NO_CONTENT);
@@ -167,11 +189,14 @@ async fn receive(
         return Err(Refused::NoFile);
     }
     file.sync_all().await?;
-    match blocking(move || place(partial, &path)).await {
-        Ok(()) => {
-            room.keep();
-            Ok(())
-        }
+    // It goes on when nobody waits for it any more: so it has to count there.
+    let placed = blocking(move || {
+        place(partial, &path)?;
+        room.keep();
+        Ok(())
+    });
+    match placed.await {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Refused::Taken),
         Err(error) => Err(error.into()),
     }

@@ -143,6 +143,17 @@ async fn what_is_no_form_and_what_is_no_name_is_told_so() {
 }
 
 #[tokio::test]
+async fn what_is_not_authorized_is_not_kept_in_memory() {
+    let uploader = Uploader::new(|builder| builder).await;
+    let head = "POST /attachments HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n";
+    for start in ["", "--x\r\nX: "] {
+        let request = format!("{head}{start}{}", "y".repeat(40_000));
+        assert_eq!(status(&uploader.relay.status(&request).await), 413, "{start}");
+    }
+}
+
+#[tokio::test]
 async fn half_an_upload_leaves_nothing() {
     let uploader = Uploader::new(|builder| builder).await;
     let upload = uploader.authorization().await;

@@ -3,8 +3,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use towline_wire::relay::deployed::{self, ForwardedMessage, OutboundMessage};
 
 use super::*;
-use crate::client;
 use crate::server::federation::queue_of;
+use crate::{client, store};
 
 fn peer(relay: &Relay) -> client::ConfigBuilder {
     client::Config::builder(format!("ws://{}/api", relay.address), Dialect::Deployed)
@@ -81,10 +81,15 @@ async fn what_another_relay_refuses_is_tried_again_in_its_order() {
     assert!(delays.unwrap().parse::<u64>().unwrap() > 0, "{page}");
 }
 
-#[tokio::test]
-async fn what_is_too_old_is_given_up() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = sqlite::Config::builder().build().unwrap();
+/// Where nobody listens: the port is of no service that is still in use.
+fn dead_peer() -> client::ConfigBuilder {
+    let config = client::Config::builder("ws://127.0.0.1:1/api", Dialect::Deployed);
+    config.quiet(Duration::from_millis(10)).request_timeout(Duration::from_millis(100))
+}
+
+/// A store in which a message for Alice waits that is too old for another try.
+async fn store_with_an_old_message(directory: &TempDir, limits: store::Limits) -> Sqlite {
+    let config = sqlite::Config::builder().limits(limits).build().unwrap();
     let store = Sqlite::open(directory.path().join("relay.db"), &config).unwrap();
     let queue = queue_of("relay");
     let identity = ALICE.owner(Dialect::Deployed).identity().unwrap();
@@ -93,20 +98,91 @@ async fn what_is_too_old_is_given_up() {
     let message = Some(OutboundMessage { to, unidentified_sender_message: "old".into() });
     let mut forwarded = Vec::new();
     ForwardedMessage { message, ..ForwardedMessage::default() }.encode(&mut forwarded).unwrap();
-    // Too old to be handed over, and not to be in a queue.
+    // Too old to be tried again, and not to be in a queue.
     let since = Timestamp::now().before(Duration::from_secs(4 * 24 * 3600));
-    store.enqueue(&queue, forwarded.into(), since).await.unwrap();
     store.enqueue(&queue, "of no use".into(), since).await.unwrap();
+    store.enqueue(&queue, forwarded.into(), since).await.unwrap();
+    store
+}
 
+async fn wait_for_metric(relay: &Relay, line: &str) {
+    while !relay.page("/metrics").await.lines().any(|it| it == line) {}
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_given_up_but_not_without_a_try() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_an_old_message(&directory, store::Limits::default()).await;
+    let other = Relay::new().await;
+    let mut alice = other.log_in(Dialect::Deployed, ALICE).await;
+    let federation = federation([dead_peer(), peer(&other)]);
+    let here = Relay::with(|_| Server::builder(store).federation(federation)).await;
+    assert_eq!(alice.hear_message().await.1, "old");
+    let mut bob = here.connect(Dialect::Deployed).await;
+    assert_eq!(bob.ask(7, Ask::Send(ALICE, b"new")).await.told, Told::Ack);
+    assert_eq!(alice.hear_message().await.1, "new");
+
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_an_old_message(&directory, store::Limits::default()).await;
+    let federation = self::federation([dead_peer()]);
+    let here = Relay::with(|_| Server::builder(store).federation(federation)).await;
+    wait_for_metric(&here, "towline_relay_expired_total 1").await;
+}
+
+#[tokio::test]
+async fn without_peers_what_waits_is_for_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_an_old_message(&directory, store::Limits::default()).await;
+    let here = Relay::with(|_| Server::builder(store)).await;
+    let mut bob = here.connect(Dialect::Deployed).await;
+    assert_eq!(bob.ask(7, Ask::Send(ALICE, b"new")).await.told, Told::Ack);
+    let mut alice = here.log_in(Dialect::Deployed, ALICE).await;
+    assert_eq!(alice.hear_message().await.1, "old");
+    assert_eq!(alice.hear_message().await.1, "new");
+}
+
+#[tokio::test]
+async fn what_is_sent_without_waiting_keeps_its_order() {
+    const MESSAGES: u32 = 300;
+    let here = before(&Relay::new().await).await;
+    let mut alice = here.log_in(Dialect::Deployed, ALICE).await;
+    let mut bob = here.connect(Dialect::Deployed).await;
+    for number in 0..MESSAGES {
+        bob.say(number, Ask::Send(ALICE, &number.to_be_bytes())).await;
+    }
+    for number in 0..MESSAGES {
+        let (sequence, message) = alice.hear_message().await;
+        assert_eq!(message[..], number.to_be_bytes());
+        alice.say(sequence, Ask::Acknowledge).await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_go_on_holds_up_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = store::Limits::builder().queue_count(2).build().unwrap();
+    let store = store_with_an_old_message(&directory, limits).await;
     let other = Relay::new().await;
     let mut alice = other.log_in(Dialect::Deployed, ALICE).await;
     let federation = federation([peer(&other)]);
     let here = Relay::with(|_| Server::builder(store).federation(federation)).await;
+    assert_eq!(alice.hear_message().await.1, "old");
+
+    // Its frame has no sequence number, and room for no other one.
     let mut bob = here.connect(Dialect::Deployed).await;
-    assert_eq!(bob.ask(7, Ask::Send(ALICE, b"new")).await.told, Told::Ack);
+    let overhead = encode(Dialect::Deployed, 0, Ask::Send(ALICE, &[0; 32_000])).len() - 32_000;
+    let longest = vec![0; towline_wire::relay::MAX_MESSAGE_LEN - overhead];
+    let told = bob.ask(0, Ask::Send(ALICE, &longest)).await.told;
+    assert_eq!(told, Told::Error("unknown_error".into(), "the queue is full".into()));
+
+    // Nobody knows Bob, and his queue here is soon full.
+    let mut sent = 0;
+    while sent < 3 {
+        sent += u32::from(bob.ask(1, Ask::Send(BOB, b"sealed")).await.told == Told::Ack);
+    }
+    wait_for_metric(&here, "towline_relay_expired_total 1").await;
+    assert_eq!(bob.ask(2, Ask::Send(ALICE, b"new")).await.told, Told::Ack);
     assert_eq!(alice.hear_message().await.1, "new");
-    let page = here.page("/metrics").await;
-    assert!(page.lines().any(|it| it == "towline_relay_expired_total 1"), "{page}");
 }
 
 #[tokio::test]

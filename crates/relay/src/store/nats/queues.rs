@@ -19,8 +19,8 @@ use futures::StreamExt;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use super::failure;
 use super::names::Names;
+use super::{BoxError, failure};
 use crate::Address;
 use crate::store::{EnqueueError, Failure, Limits, Page, Position, Queued, Subscribers, Timestamp};
 
@@ -35,8 +35,6 @@ const MAX_EXPIRED: u64 = 1000;
 
 /// Time to the next try to get news.
 const RETRY: Duration = Duration::from_secs(1);
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Queues {
@@ -144,7 +142,7 @@ impl Queues {
         none_if_absent(found)
     }
 
-    async fn delete(&self, sequence: u64) -> Result<(), Failure> {
+    pub(super) async fn delete(&self, sequence: u64) -> Result<(), Failure> {
         #[derive(Serialize)]
         struct Delete {
             seq: u64,
@@ -155,9 +153,11 @@ impl Queues {
         let delete = Delete { seq: sequence, no_erase: true };
         match self.context.request(subject, &delete).await.map_err(failure)? {
             Response::Ok(DeleteStatus { .. }) => Ok(()),
-            // Somebody else was faster.
-            Response::Err { error } if is_absent(error.error_code()) => Ok(()),
-            Response::Err { error } => Err(failure(error)),
+            Response::Err { error } => {
+                // Somebody else was faster, unless it is there; of one before all others the server has no name for that.
+                let found = self.stream.get_raw_message(sequence).await;
+                none_if_absent(found)?.map_or(Ok(()), |_| Err(failure(error)))
+            }
         }
     }
 

@@ -66,6 +66,42 @@ fn place() -> Option<impl AsyncFn(Limits) -> Nats> {
 suite!(place());
 
 #[tokio::test]
+async fn what_is_there_is_not_made_smaller() {
+    let Some(server) = Server::start() else { return };
+    let open = async |count| {
+        let limits = Limits::builder().queue_count(count).build().unwrap();
+        let config = Config::builder().limits(limits).build().unwrap();
+        Nats::open(std::slice::from_ref(&server.url), &config).await
+    };
+    let to = Address::new(towline_wire::relay::UserId::new(&[7; 32]), 1);
+    let store = open(3).await.unwrap();
+    for _ in 0..3 {
+        store.enqueue(&to, "kept".into(), Timestamp(1)).await.unwrap();
+    }
+    let refused = open(2).await.map(drop);
+    assert!(matches!(refused, Err(OpenError::Lower { there: 3, wanted: 2, .. })), "{refused:?}");
+    let queued = store.fetch(&to, Position::START, Page::default()).await.unwrap();
+    assert_eq!(queued.len(), 3);
+    // More there may be.
+    let store = open(4).await.unwrap();
+    store.enqueue(&to, "one more".into(), Timestamp(1)).await.unwrap();
+    assert!(store.enqueue(&to, "too many".into(), Timestamp(1)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_message_that_somebody_else_has_acknowledged_is_no_failure() {
+    let Some(open) = place() else { return };
+    let (here, there) = (open(Limits::default()).await, open(Limits::default()).await);
+    let to = Address::new(towline_wire::relay::UserId::new(&[7; 32]), 1);
+    let first = here.enqueue(&to, "first".into(), Timestamp(1)).await.unwrap();
+    let second = here.enqueue(&to, "second".into(), Timestamp(1)).await.unwrap();
+    for store in [&here, &there] {
+        store.queues.delete(first.0).await.unwrap();
+        store.queues.delete(second.0).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn relays_that_share_a_store_hear_of_each_others_messages() {
     let Some(open) = place() else { return };
     let (here, there) = (open(Limits::default()).await, open(Limits::default()).await);
