@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Requests of 100 bytes that each answers in a round
     #[arg(long, default_value = "10000", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     requests: u32,
+    /// Only contenders whose names contain this, as for a profile
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    only: String,
 }
 
 /// Something that carries bytes from one thread of this process to another.
@@ -56,11 +59,15 @@ const CONTENDERS: [Contender; 9] = [
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { rounds, megabytes, requests } = *arguments;
-    let mut throughput = CONTENDERS.map(|_| Vec::new());
-    let mut latency = CONTENDERS.map(|_| Vec::new());
+    let &Arguments { rounds, megabytes, requests, ref only } = arguments;
+    let contenders: Vec<_> = CONTENDERS.iter().filter(|it| it.name.contains(only)).collect();
+    if contenders.is_empty() {
+        return Err(format!("no contender has {only:?} in its name").into());
+    }
+    let mut throughput = vec![Vec::new(); contenders.len()];
+    let mut latency = vec![Vec::new(); contenders.len()];
     for _ in 0..rounds {
-        for (at, contender) in CONTENDERS.iter().enumerate() {
+        for (at, contender) in contenders.iter().enumerate() {
             throughput[at].push(Round::measure(contender, megabytes * 1_000_000)?);
             if let Some(ask) = contender.ask {
                 latency[at].push(Answers::new(ask(requests)?));
@@ -73,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         "| {DATAGRAM}-byte datagrams over loopback | MB/s | from | to | CPU s/GiB, both ends | lost | of ours |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for (contender, rounds) in CONTENDERS.iter().zip(&throughput) {
+    for (contender, rounds) in contenders.iter().zip(&throughput) {
         let rates = || rounds.iter().map(|round| round.rate);
         println!(
             "| {} | {:.0} | {:.0} | {:.0} | {:.2} | {:.1} % | {:.2} |",
@@ -89,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     println!();
     println!("| request and response of 100 bytes | p50 µs | p99 µs |");
     println!("|---|---|---|");
-    for (contender, rounds) in CONTENDERS.iter().zip(&latency).filter(|(_, all)| !all.is_empty()) {
+    for (contender, rounds) in contenders.iter().zip(&latency).filter(|(_, all)| !all.is_empty()) {
         println!(
             "| {} | {:.1} | {:.1} |",
             contender.name,
@@ -100,6 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+#[derive(Clone)]
 struct Round {
     /// Megabytes per second that arrived.
     rate: f64,
@@ -124,6 +132,7 @@ impl Round {
 }
 
 /// In microseconds.
+#[derive(Clone)]
 struct Answers {
     p50: f64,
     p99: f64,
