@@ -294,7 +294,15 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Stop::Failed`] when something else comes, or not all.
     pub fn echoed(&mut self) -> Result<(), Stop> {
-        self.hear_echo(true)
+        self.echoed_within(self.peer.script.subject.times.patience)
+    }
+
+    /// The same where much may have been lost on its way back, which the subject repairs in its own time.
+    ///
+    /// # Errors
+    /// As [`echoed`](Self::echoed).
+    pub fn echoed_within(&mut self, patience: Duration) -> Result<(), Stop> {
+        self.hear_echo(true, patience)
     }
 
     /// The same where saying anything again would help a subject that has not understood it.
@@ -302,11 +310,10 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`echoed`](Self::echoed).
     pub fn echoed_unrepeated(&mut self) -> Result<(), Stop> {
-        self.hear_echo(false)
+        self.hear_echo(false, self.peer.script.subject.times.patience)
     }
 
-    fn hear_echo(&mut self, repeats: bool) -> Result<(), Stop> {
-        let patience = self.peer.script.subject.times.patience;
+    fn hear_echo(&mut self, repeats: bool, patience: Duration) -> Result<(), Stop> {
         let deadline = Instant::now() + patience;
         while self.heard.stream_len() < self.said.len() {
             match self.hear(deadline.min(Instant::now() + REPETITION))? {
