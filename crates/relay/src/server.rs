@@ -39,6 +39,7 @@ mod limits;
 mod metrics;
 mod routes;
 mod socket;
+mod tally;
 mod tls;
 
 #[cfg(test)]

@@ -133,6 +133,6 @@ impl LimitArgs {
     }
 }
 
-fn days(days: u64) -> Duration {
+pub(super) fn days(days: u64) -> Duration {
     Duration::from_secs(days * 24 * 3600)
 }

@@ -6,22 +6,22 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use towline_relay::dialect::Dialect;
-use towline_relay::server::{Attachments, BindError, Federation, Server, Tls, TlsError};
+use towline_relay::server::{Attachments, BindError, Federation, Limits, Server, Tls, TlsError};
 use towline_relay::store::Store;
 use towline_relay::store::nats::{self, Nats};
 use towline_relay::store::sqlite::{self, OpenError, Sqlite};
 use towline_relay::{client, connection};
 
 use super::directory::Directory;
-use super::limits::LimitArgs;
+use super::limits::{LimitArgs, days};
 use crate::args::HostPort;
 use crate::failure::Failure;
 use crate::shutdown::Shutdown;
 
 /// Serve clients over WebSockets
 ///
-/// The deployed dialect is at /api, the seed's at --seed-dialect-path, attachments are at /attachments. Health is at /healthz and /readyz, metrics for
-/// Prometheus are at /metrics. SIGTERM and Ctrl-C let clients get what they wait for, and then end. SIGHUP reads the
+/// The deployed dialect is at /api, the seed's at --seed-dialect-path, attachments are at /attachments. Health is at
+/// /healthz and /readyz, metrics for Prometheus are at /metrics. SIGTERM and Ctrl-C let clients get what they wait for, and then end. SIGHUP reads the
 /// certificate again.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
@@ -117,13 +117,21 @@ impl FromStr for StoreKind {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let shutdown = Shutdown::listen();
     raise_file_limit();
+    // Whatever is wrong with the arguments shows before anything is made.
+    let settings = Settings {
+        address: args.listen.resolve().await?,
+        connection: args.connection()?,
+        limits: args.limits.server()?,
+        federation: args.federation()?,
+        tls: args.tls()?,
+    };
     let directory = Directory::from(args.data.clone());
     directory.create()?;
     let _lock = directory.lock()?;
     match &args.store {
         StoreKind::Sqlite => {
             let store = open(&directory, &args.limits)?;
-            serve(store, &directory, args, shutdown).await
+            serve(store, settings, &directory, args, shutdown).await
         }
         StoreKind::Nats(servers) => {
             let config = nats::Config::builder()
@@ -134,25 +142,35 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 .map_err(|error| Failure::Usage(error.to_string()))?;
             let store = Nats::open(servers, &config).await;
             let store = store.map_err(|error| Failure::Failed(error.to_string()))?;
-            serve(store, &directory, args, shutdown).await
+            serve(store, settings, &directory, args, shutdown).await
         }
     }
 }
 
+/// What the server is told, checked.
+struct Settings {
+    address: SocketAddr,
+    connection: connection::Config,
+    limits: Limits,
+    federation: Federation,
+    tls: Option<Tls>,
+}
+
 async fn serve(
     store: impl Store,
+    settings: Settings,
     directory: &Directory,
     args: Args,
     mut shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let address = args.listen.resolve().await?;
+    let Settings { address, connection, limits, federation, tls } = settings;
     let mut builder = Server::builder(store)
-        .connection(args.connection()?)
-        .limits(args.limits.server()?)
+        .connection(connection)
+        .limits(limits)
         .max_age(args.limits.max_age())
-        .federation(args.federation()?)
+        .federation(federation)
         .drain_timeout(Duration::from_secs(args.drain_timeout));
-    if let Some(tls) = args.tls()? {
+    if let Some(tls) = tls {
         builder = builder.tls(tls.clone());
         tokio::spawn(reload_on_hangup(tls));
     }
@@ -201,7 +219,7 @@ impl Args {
         let mut builder = Federation::builder()
             .name(&self.relay_name)
             .retry(Duration::from_secs(self.forward_retry))
-            .max_age(Duration::from_secs(self.max_forward_age * 24 * 3600));
+            .max_age(days(self.max_forward_age));
         for peer in &self.peers {
             let config = client::Config::builder(peer, Dialect::Deployed).build();
             builder = builder.peer(config.map_err(|error| Failure::Usage(error.to_string()))?);

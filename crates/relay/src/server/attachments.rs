@@ -6,8 +6,7 @@
 
 mod http;
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -25,6 +24,7 @@ use towline_wire::relay::BASE32;
 use towline_wire::relay::deployed::UploadAuthorization;
 
 use super::gate::Source;
+use super::tally::Tally;
 use crate::store::{InvalidSetting, Timestamp, check_setting};
 
 pub(super) use http::{PATH, router};
@@ -157,7 +157,7 @@ pub struct Attachments {
     /// Bytes of what is there, and of what comes.
     used: AtomicU64,
     /// Uploads that go on, by who uploads.
-    uploads: Mutex<HashMap<Source, usize>>,
+    uploads: Mutex<Tally<Source>>,
 }
 
 impl Attachments {
@@ -255,16 +255,14 @@ impl Attachments {
     /// Lets an upload go on, if there is room.
     fn slot(&self, source: Source) -> Option<Slot<'_>> {
         let mut uploads = self.uploads();
-        let of_source = uploads.get(&source).copied().unwrap_or(0);
-        let all: usize = uploads.values().sum();
-        if all >= MAX_AT_ONCE || of_source >= MAX_OF_SOURCE {
+        if uploads.all() >= MAX_AT_ONCE || uploads.of(&source) >= MAX_OF_SOURCE {
             return None;
         }
-        uploads.insert(source, of_source + 1);
+        uploads.add(source);
         Some(Slot { attachments: self, source })
     }
 
-    fn uploads(&self) -> MutexGuard<'_, HashMap<Source, usize>> {
+    fn uploads(&self) -> MutexGuard<'_, Tally<Source>> {
         // Nothing under the lock leaves it half done.
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -314,13 +312,7 @@ struct Slot<'a> {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let mut uploads = self.attachments.uploads();
-        if let Entry::Occupied(mut of_source) = uploads.entry(self.source) {
-            *of_source.get_mut() -= 1;
-            if *of_source.get() == 0 {
-                of_source.remove();
-            }
-        }
+        self.attachments.uploads().take(self.source);
     }
 }
 
@@ -499,7 +491,7 @@ mod tests {
         drop(of_one);
         assert!(attachments.slot(source(255)).is_some());
         drop(of_others);
-        assert!(attachments.uploads().is_empty());
+        assert_eq!(attachments.uploads().kinds(), 0);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use towline_wire::relay::deployed::{self, ForwardedMessage, OutboundMessage};
 use towline_wire::relay::{ErrorName, Identity, MAX_MESSAGE_LEN, UserId};
 
 use super::Shared;
+use super::tally::Tally;
 use crate::client::{self, Anonymous, RequestError};
 use crate::store::{
     EnqueueError, Failure, InvalidSetting, Page, Position, Queued, Store, Timestamp, check_setting,
@@ -156,7 +157,7 @@ pub(super) struct Forwarder {
 #[derive(Default)]
 struct State {
     /// How many messages wait for whom.
-    waiting: HashMap<Address, usize>,
+    waiting: Tally<Address>,
     /// Who has a number here, as everybody keeps it.
     here: HashSet<Owner>,
     /// Which peer knows somebody, and until when that is taken for true.
@@ -210,7 +211,7 @@ impl Forwarder {
             after = last.position;
             let mut state = self.state();
             for (to, _) in page.into_iter().filter_map(read) {
-                *state.waiting.entry(to).or_default() += 1;
+                state.waiting.add(to);
             }
         }
     }
@@ -243,7 +244,7 @@ impl Forwarder {
     fn route(&self, to: &Address, message: &Bytes) -> Route {
         let Some(identity) = to.owner.identity() else { return Route::Here };
         let mut state = self.state();
-        let waiting = state.waiting.get(to).copied().unwrap_or(0);
+        let waiting = state.waiting.of(to);
         if waiting == 0 && (self.peers.is_empty() || state.here.contains(&to.owner)) {
             return Route::Here;
         }
@@ -267,7 +268,7 @@ impl Forwarder {
         if let Err(error) = forwarded.encode(&mut encoded) {
             return Route::Refused(Failure::Backend(Arc::new(error)).into());
         }
-        *state.waiting.entry(to.clone()).or_default() += 1;
+        state.waiting.add(to.clone());
         Route::Elsewhere(encoded.into())
     }
 
@@ -366,7 +367,7 @@ impl Forwarder {
                 Err(delay) => return Err(delay),
             }
             shared.store.acknowledge(&self.queue, position).await?;
-            self.state().leave(to);
+            self.state().waiting.take(to.clone());
         }
         Ok(())
     }
@@ -452,7 +453,7 @@ struct Waits<'a> {
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.forwarder.state().leave(self.to);
+        self.forwarder.state().waiting.take(self.to.clone());
     }
 }
 
@@ -465,16 +466,6 @@ enum Route {
 }
 
 impl State {
-    /// One message less waits for a recipient.
-    fn leave(&mut self, to: &Address) {
-        if let Some(waiting) = self.waiting.get_mut(to) {
-            *waiting -= 1;
-            if *waiting == 0 {
-                self.waiting.remove(to);
-            }
-        }
-    }
-
     fn remember_here(&mut self, owner: &Owner) {
         if self.here.len() >= MAX_KNOWN {
             self.here.clear();

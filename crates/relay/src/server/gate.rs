@@ -1,7 +1,5 @@
 //! Who is let in, and how often somebody may do something.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +10,7 @@ use governor::{DefaultDirectRateLimiter, RateLimiter};
 use tokio::time::{Duration, Instant};
 
 use super::limits::{Limits, Rate};
+use super::tally::Tally;
 use crate::connection::Operation;
 use crate::store::OneTime;
 use crate::{Address, Owner};
@@ -39,7 +38,7 @@ impl From<IpAddr> for Source {
 /// What all connections of a relay share.
 pub(super) struct Gate {
     limits: Limits,
-    inside: Mutex<Inside>,
+    inside: Mutex<Tally<Source>>,
     connecting: Keyed<Source>,
     logins: Keyed<Source>,
     messages_per_recipient: Keyed<Address>,
@@ -47,12 +46,6 @@ pub(super) struct Gate {
     one_time_prekeys: Keyed<Owner>,
     registrations: Keyed<Address>,
     uploads: Keyed<Source>,
-}
-
-#[derive(Default)]
-struct Inside {
-    all: usize,
-    by_source: HashMap<Source, usize>,
 }
 
 /// A connection that is let in, until it is dropped.
@@ -83,16 +76,15 @@ impl Gate {
     /// Lets a connection in, if there is room.
     pub(super) fn enter(self: &Arc<Self>, source: Source) -> Option<Pass> {
         let mut inside = self.lock();
-        if inside.all >= self.limits.connections {
+        if inside.all() >= self.limits.connections {
             return None;
         }
-        let of_source = inside.by_source.get(&source).copied().unwrap_or(0);
+        let of_source = inside.of(&source);
         let limit = self.limits.connections_per_source;
         if of_source >= limit + CROWD {
             return None;
         }
-        inside.by_source.insert(source, of_source + 1);
-        inside.all += 1;
+        inside.add(source);
         let ends = Mutex::new(Instant::now() + EXCHANGE);
         Some(Pass { gate: Arc::clone(self), source, is_crowded: of_source >= limit, ends })
     }
@@ -145,7 +137,7 @@ impl Gate {
         self.uploads.sweep();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside> {
+    fn lock(&self) -> MutexGuard<'_, Tally<Source>> {
         // Nothing under the lock leaves it half done.
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,14 +172,7 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let mut inside = self.gate.lock();
-        inside.all -= 1;
-        if let Entry::Occupied(mut of_source) = inside.by_source.entry(self.source) {
-            *of_source.get_mut() -= 1;
-            if *of_source.get() == 0 {
-                of_source.remove();
-            }
-        }
+        self.gate.lock().take(self.source);
     }
 }
 
@@ -249,7 +234,7 @@ mod tests {
         assert!(gate.enter(source(3)).is_none());
         drop(first);
         assert!(gate.enter(source(3)).unwrap().allows_socket());
-        assert_eq!(gate.lock().by_source.len(), 1);
+        assert_eq!(gate.lock().kinds(), 1);
     }
 
     #[test]
